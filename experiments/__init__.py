@@ -1,0 +1,1 @@
+"""Runnable questions, one a file: `python -m experiments` lists them."""

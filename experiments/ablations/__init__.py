@@ -1,0 +1,1 @@
+"""One switch a script, with its plot."""

@@ -1,0 +1,1 @@
+"""Closed-form and neighbourhood recommenders: `fit(split) -> Scorer`, in numpy and JAX."""

@@ -1,0 +1,1 @@
+"""Logs and catalogues: loaders, the registry of known sets, preparation, splits."""

@@ -1,0 +1,105 @@
+"""Logs in the formats that papers published their splits in."""
+
+from pathlib import Path
+
+import numpy as np
+
+from rec_jax.data.interactions import Dataset, build_dataset
+from rec_jax.data.movielens import LICENCE, Items, read_movies_dat
+from rec_jax.data.tables import Table, read_delimited
+from rec_jax.errors import InputError
+from rec_jax.randomness import host_rng
+
+
+def load_ncf(folder: Path) -> Dataset:
+    """The NCF authors' split of MovieLens-1M (He et al., WWW 2017).
+
+    `ml-1m.train.rating`, `ml-1m.test.rating` (user, item, rating, time; the time may be missing from train),
+    `ml-1m.test.negative` ('(user,item)' and 99 item ids) and, where it is there, `ml-1m.valid.rating`: rows of
+    train to hold out. Without it each user's last train event by time is held out or, where times are missing
+    too, one drawn at random. Times are used for order only where every event has one.
+    Titles join where `../movies.dat` and `item_map_original_to_ncf.txt` lie beside it.
+    InputError: malformed rows, or a validation row that is not in train.
+    """
+    columns = ("user", "item", "rating", "time")
+    train = read_delimited(folder / "ml-1m.train.rating", "\t", columns, optional=1)
+    test = read_delimited(folder / "ml-1m.test.rating", "\t", columns, optional=1)
+    timed = "time" in train.columns and "time" in test.columns
+    raw = {
+        "user": np.concatenate([train.ids("user"), test.ids("user")]),
+        "item": np.concatenate([train.ids("item"), test.ids("item")]),
+        "rating": np.concatenate([train.floats("rating", 1, 5), test.floats("rating", 1, 5)]),
+        "time": np.concatenate([t.seconds("time") if timed else np.zeros(len(t), np.int64) for t in (train, test)]),
+    }
+    part = np.repeat([0, 2], [len(train), len(test)])
+    part[_held_out(folder / "ml-1m.valid.rating", columns, raw, len(train))] = 1
+    return build_dataset(
+        "ml-1m-ncf",
+        raw,
+        items=_titles(folder / "item_map_original_to_ncf.txt", original_column=0),
+        authors=(part, _negatives(folder / "ml-1m.test.negative", test)),
+        chronological=timed,
+        licence=LICENCE,
+    )
+
+
+def _held_out(path: Path, columns: tuple[str, ...], raw: dict[str, np.ndarray], n_train: int) -> np.ndarray:
+    """The rows of train that are held out for validation, one a user."""
+    user, item = raw["user"][:n_train], raw["item"][:n_train]
+    if path.exists():
+        valid = read_delimited(path, "\t", columns, optional=1)
+        row_of = {pair: row for row, pair in enumerate(zip(user.tolist(), item.tolist()))}
+        pairs = list(zip(valid.ids("user").tolist(), valid.ids("item").tolist()))
+        for line, pair in enumerate(pairs, 1):
+            if pair not in row_of:
+                raise InputError(f"{path}, line {line}: user {pair[0]}, item {pair[1]} is not a row of train")
+        return np.array([row_of[pair] for pair in pairs])
+    if raw["time"].any():
+        order = np.lexsort((raw["time"][:n_train], user))
+    else:
+        order = np.lexsort((host_rng(0, "ml-1m-ncf validation").random(n_train), user))
+    last = np.flatnonzero(np.diff(user[order], append=-1))
+    return order[last]
+
+
+def _negatives(path: Path, test: Table) -> np.ndarray:
+    """[users in the order of their ids, negatives a user]: the published candidates by original item id."""
+    width = len(path.read_text().partition("\n")[0].split("\t")) if path.exists() else 2
+    names = ("pair", *(f"negative {k}" for k in range(1, width)))
+    table = read_delimited(path, "\t", names)
+    ids = np.stack([table.floats(name).astype(np.int64) for name in names[1:]], axis=1)
+    events = [f"({u},{i})" for u, i in zip(test.columns["user"], test.columns["item"])]
+    for row, pair in enumerate(table.columns["pair"].tolist()):
+        if row >= len(events) or pair != events[row]:
+            want = events[row] if row < len(events) else "no more rows"
+            raise table.fail(row, "pair", f"the event of the same line of {test.path.name}, {want}")
+    if len(table) < len(events):
+        raise InputError(f"{path}: has {len(table):,} rows where {test.path.name} has {len(events):,}")
+    return ids[np.argsort(test.ids("user"), kind="stable")]
+
+
+def load_sasrec(folder: Path) -> Dataset:
+    """SASRec's file of MovieLens-1M (Kang and McAuley, ICDM 2018): 'user item' a line, chronological, ids from 1.
+
+    Ratings are 1 and times 0 (unknown). Titles join where `../movies.dat` and `sas_to_original_items.txt` are.
+    """
+    log = read_delimited(folder / "ml-1m.txt", " ", ("user", "item"))
+    raw = {
+        "user": log.ids("user"),
+        "item": log.ids("item"),
+        "rating": np.ones(len(log)),
+        "time": np.zeros(len(log), np.int64),
+    }
+    items = _titles(folder / "sas_to_original_items.txt", original_column=1)
+    return build_dataset("ml-1m-sasrec", raw, items=items, licence=LICENCE)
+
+
+def _titles(mapping: Path, original_column: int) -> Items | None:
+    """Titles by the paper's item id, through a file that maps them to MovieLens ids, where there is one."""
+    movies = mapping.parent.parent / "movies.dat"
+    if not (mapping.exists() and movies.exists()):
+        return None
+    known = read_movies_dat(movies)
+    pairs = read_delimited(mapping, " ", ("a", "b")).columns
+    paper, original = (pairs["b"], pairs["a"]) if original_column == 0 else (pairs["a"], pairs["b"])
+    return {new: known[old] for new, old in zip(paper.tolist(), original.tolist()) if old in known}

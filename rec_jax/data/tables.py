@@ -1,0 +1,176 @@
+"""Reading tables of text or Parquet, with errors that name the file, the line, the field and what was expected."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars
+
+from rec_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of text (or of Parquet's own types) with the file and line that each row came from."""
+
+    path: Path
+    columns: dict[str, np.ndarray]
+    first_line: int
+    """The line of the first row in the file (1 without a header, 2 with one)."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def fail(self, row: int, name: str, expected: str) -> InputError:
+        """The error for one cell."""
+        value = self.columns[name][row]
+        return InputError(
+            f"{self.path}, line {row + self.first_line}, field '{name}': expected {expected}, got {value!r}"
+        )
+
+    def ids(self, name: str) -> np.ndarray:
+        """Original ids: int64 where every one is written as a plain whole number, else text. None may be empty."""
+        column = self.columns[name]
+        if column.dtype.kind in "iu":
+            return column
+        if (empty := np.flatnonzero(column == "")).size:
+            raise self.fail(int(empty[0]), name, f"a {name} id")
+        try:
+            numbers = column.astype(np.int64)
+        except (ValueError, OverflowError):
+            return column.astype(str)
+        # Written plainly, a whole number has as many characters as digits: '007' and '+7' stay text.
+        digits = 1 + np.searchsorted(10 ** np.arange(1, 19), numbers, side="right")
+        return numbers if (numbers >= 0).all() and np.array_equal(np.char.str_len(column), digits) else column
+
+    def floats(self, name: str, low: float = -np.inf, high: float = np.inf) -> np.ndarray:
+        """Finite numbers within [low, high], as float64."""
+        expected = "a number" if np.isinf(low) else f"a number from {low:g} to {high:g}"
+        values = self._numbers(name, expected)
+        bad = np.flatnonzero(~(np.isfinite(values) & (values >= low) & (values <= high)))
+        if len(bad):
+            raise self.fail(int(bad[0]), name, expected)
+        return values
+
+    def seconds(self, name: str) -> np.ndarray:
+        """Times in whole seconds since 1970, from numbers of seconds or ISO 8601 dates ('2024-05-01T12:00:00')."""
+        column = self.columns[name]
+        if column.dtype.kind == "M":
+            return column.astype("datetime64[s]").astype(np.int64)
+        expected = "seconds since 1970, or an ISO 8601 date"
+        try:
+            values = column.astype(np.float64)
+        except ValueError:
+            try:
+                return column.astype("datetime64[s]").astype(np.int64)
+            except ValueError:
+                return np.array([self._date(row, name, expected) for row in range(len(self))], np.int64)
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise self.fail(int(bad[0]), name, expected)
+        return values.astype(np.int64)
+
+    def _date(self, row: int, name: str, expected: str) -> int:
+        try:
+            return int(np.datetime64(self.columns[name][row], "s").astype(np.int64))
+        except ValueError:
+            raise self.fail(row, name, expected) from None
+
+    def _numbers(self, name: str, expected: str) -> np.ndarray:
+        try:
+            return self.columns[name].astype(np.float64)
+        except ValueError:
+            for row, value in enumerate(self.columns[name]):
+                try:
+                    float(value)
+                except ValueError:
+                    raise self.fail(row, name, expected) from None
+            raise
+
+
+def read_delimited(
+    path: Path,
+    separator: str,
+    names: Sequence[str],
+    *,
+    optional: int = 0,
+    encoding: str = "utf-8",
+    header: bool = False,
+) -> Table:
+    """Read rows of `names` parted by `separator` (of any length); the last `optional` of them may be missing.
+
+    Rows must agree in their number of fields. InputError: no file, no row, wrong encoding, a malformed row.
+    """
+    try:
+        text = path.read_text(encoding=encoding)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not {encoding} text") from error
+    lines = text.replace("\r\n", "\n").split("\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    first_line = 2 if header else 1
+    lines = lines[first_line - 1 :]
+    if not lines:
+        raise InputError(f"{path}: is empty; expected rows of {separator.join(names)!r}")
+    width = lines[0].count(separator) + 1
+    width = width if len(names) - optional <= width <= len(names) else len(names)
+    for number, line in enumerate(lines, first_line):
+        if line.count(separator) != width - 1:
+            raise InputError(
+                f"{path}, line {number}: expected {width} fields ({', '.join(names[:width])}) parted by "
+                f"{separator!r}, got {line.count(separator) + 1}: {line[:80]!r}"
+            )
+    cells = separator.join(lines).split(separator)
+    return Table(path, {name: np.array(cells[i::width]) for i, name in enumerate(names[:width])}, first_line)
+
+
+def read_named(path: Path, names: Sequence[str]) -> Table:
+    """Read the columns `names` of a CSV, TSV or Parquet file by their header.
+
+    InputError: no file, no row, an unknown ending, a missing column, a malformed or incomplete row.
+    """
+    separators = {".csv": ",", ".tsv": "\t"}
+    try:
+        if path.suffix in separators:
+            frame = polars.read_csv(path, separator=separators[path.suffix], infer_schema_length=0)
+        elif path.suffix == ".parquet":
+            frame = polars.read_parquet(path)
+        else:
+            raise InputError(f"{path}: a log ends in .csv, .tsv or .parquet")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except polars.exceptions.NoDataError as error:
+        raise InputError(f"{path}: is empty; expected a header with the columns {', '.join(names)}") from error
+    except polars.exceptions.PolarsError as error:
+        raise _malformed(path, separators.get(path.suffix), error) from error
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise InputError(f"{path}: has no column {missing[0]!r}; its columns are {', '.join(frame.columns)}")
+    if frame.height == 0:
+        raise InputError(f"{path}: has a header and no event")
+    for name in names:
+        if (nulls := frame[name].is_null()).any():
+            line = int(nulls.arg_max() or 0) + 2
+            raise InputError(f"{path}, line {line}, field {name!r}: is empty; every event needs one")
+    columns = {name: frame[name].to_numpy() for name in names}
+    columns = {name: c.astype(str) if c.dtype.kind == "O" else c for name, c in columns.items()}
+    return Table(path, columns, first_line=2)
+
+
+def _malformed(path: Path, separator: str | None, error: Exception) -> InputError:
+    if separator is None:
+        return InputError(f"{path}: is not a Parquet file ({error})")
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.reader(file, delimiter=separator)
+        width = len(next(reader))
+        for row in reader:
+            if len(row) != width:
+                return InputError(
+                    f"{path}, line {reader.line_num}: expected {width} fields parted by {separator!r}, "
+                    f"as in the header, got {len(row)}: {separator.join(row)[:80]!r}"
+                )
+    return InputError(f"{path}: cannot be read as a table ({error})")

@@ -1,0 +1,123 @@
+"""Where held-out items rank: counted on the device, in batches of users, without sorting the catalogue."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from rec_jax.evaluate.protocol import Questions
+from rec_jax.models.base import Query, Scorer
+
+# Scores held at once: 2^19 pairs are 2 MB, times an MLP's widest layer of 64 a transient of 128 MB.
+PAIRS_PER_BATCH = 2**19
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """For each held-out item, in one flat row ordered by user: what a metric needs to know.
+
+    `above` and `tied` count candidates that score higher, and equally (itself included); `positives_above` and
+    `positives_tied` count the held-out items among them. `row` is the item's place in `user`; `candidates` and
+    `positives` count by user.
+    """
+
+    user: np.ndarray
+    row: np.ndarray
+    above: np.ndarray
+    tied: np.ndarray
+    positives_above: np.ndarray
+    positives_tied: np.ndarray
+    candidates: np.ndarray
+    positives: np.ndarray
+
+
+def rank(scorer: Scorer, questions: Questions) -> Ranks:
+    """Rank every held-out item among its candidates. ValueError: a score is NaN."""
+    width = len(questions.excluded) if questions.candidates is None else max(map(len, questions.candidates))
+    b = max(1, min(len(questions.user), PAIRS_PER_BATCH // width))
+    # Users with as many positives are ranked together, so that few are padded to the longest row.
+    order = np.argsort([len(p) for p in questions.positives], kind="stable")
+    found: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, len(order), b):
+        rows = order[start : start + b].tolist()
+        padded = np.resize(rows, b).tolist()  # the last batch repeats some users, and is cut below
+        positives = _pad([questions.positives[r] for r in padded])
+        query = Query(jnp.asarray(questions.user[padded]))
+        if questions.candidates is None:
+            seen = _pad([questions.seen[r] for r in padded])
+            counts = _count_full(scorer.scores, scorer.cache, query, positives, seen, jnp.asarray(questions.excluded))
+        else:
+            ids = _pad([questions.candidates[r] for r in padded], width)
+            counts = _count_candidates(scorer.score_candidates, scorer.cache, query, positives, ids)
+        *columns, candidates, undefined = (np.asarray(c)[: len(rows)] for c in counts)
+        if undefined.any():
+            user = int(questions.user[rows[undefined.argmax()]])
+            raise ValueError(f"{scorer.name}: a score of user {user} is NaN; ranks would be arbitrary")
+        lengths = np.array([len(questions.positives[r]) for r in rows])
+        real = np.arange(positives.shape[1]) < lengths[:, None]
+        found.append((np.repeat(rows, lengths), *(c[real] for c in columns), candidates.repeat(lengths)))
+    row, *columns = (np.concatenate(c) for c in zip(*found))
+    back = np.argsort(row, kind="stable")
+    above, tied, positives_above, positives_tied, candidates = (c[back] for c in columns)
+    first = np.searchsorted(row[back], np.arange(len(questions.user)))
+    lengths = np.array([len(p) for p in questions.positives])
+    return Ranks(questions.user, row[back], above, tied, positives_above, positives_tied, candidates[first], lengths)
+
+
+def _pad(rows: Sequence[np.ndarray], width: int | None = None) -> Array:
+    """[b, w] with -1 where a row is shorter; w is a power of two unless given, so that few shapes are compiled."""
+    width = width or 1 << (max(1, *map(len, rows)) - 1).bit_length()
+    out = np.full((len(rows), width), -1, np.int32)
+    for place, row in enumerate(rows):
+        out[place, : len(row)] = row
+    return jnp.asarray(out)
+
+
+@partial(jax.jit, static_argnums=0)
+def _count_full(
+    scores: Any,
+    cache: Any,
+    query: Query,
+    positives: Int[Array, "b p"],
+    seen: Int[Array, "b s"],
+    excluded: Bool[Array, "n"],
+) -> tuple[Array, ...]:
+    value = scores(cache, query)
+    b, n = value.shape
+    rows = jnp.arange(b)[:, None]
+    allowed = jnp.broadcast_to(~excluded, (b, n)).at[rows, jnp.where(seen < 0, n, seen)].set(False, mode="drop")
+    return _count(value, allowed, positives, positives >= 0)
+
+
+@partial(jax.jit, static_argnums=0)
+def _count_candidates(
+    score_candidates: Any, cache: Any, query: Query, positives: Int[Array, "b p"], ids: Int[Array, "b k"]
+) -> tuple[Array, ...]:
+    value = score_candidates(cache, query, jnp.maximum(ids, 0))
+    # A row of candidates begins with the positives, so the columns of these are simply counted off.
+    columns = jnp.broadcast_to(jnp.arange(positives.shape[1]), positives.shape)
+    return _count(value, ids >= 0, columns, positives >= 0)
+
+
+def _count(
+    value: Float[Array, "b n"], allowed: Bool[Array, "b n"], columns: Int[Array, "b p"], real: Bool[Array, "b p"]
+) -> tuple[Array, ...]:
+    """(above, tied, positives_above, positives_tied: [b, p]; candidates, undefined: [b])."""
+    # Without the barrier XLA may compute a score once a use, with other roundings, and an item not equal itself.
+    value = jax.lax.optimization_barrier(value)
+    own = jnp.take_along_axis(value, jnp.where(real, columns, 0), axis=1)
+
+    def against(score: Float[Array, "b"]) -> tuple[Array, Array]:
+        higher = (allowed & (value > score[:, None])).sum(axis=1)
+        return higher, (allowed & (value == score[:, None])).sum(axis=1)
+
+    above, tied = jax.lax.map(against, own.T)  # one positive at a time: [b, p, n] would not fit in memory
+    higher = (own[:, None, :] > own[:, :, None]) & real[:, None, :]
+    equal = (own[:, None, :] == own[:, :, None]) & real[:, None, :]
+    undefined = (jnp.isnan(value) & allowed).any(axis=1)
+    return above.T, tied.T, higher.sum(-1), equal.sum(-1), allowed.sum(axis=1), undefined

@@ -1,0 +1,71 @@
+"""One fitted recommender under the candidate rules of its split: means over users, with intervals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rec_jax.data.interactions import Interactions
+from rec_jax.evaluate.metrics import ERRORS, all_names, per_user
+from rec_jax.evaluate.protocol import Questions
+from rec_jax.evaluate.ranking import rank
+from rec_jax.evaluate.ratings import mae, rating_errors, rmse
+from rec_jax.models.base import Scorer
+from rec_jax.randomness import host_rng
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % percentile bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def evaluate(scorer: Scorer, questions: Questions, ks: tuple[int, ...], resamples: int) -> dict[str, Estimate]:
+    """Every metric at every cut-off, averaged over the users, by name.
+
+    A metric that is undefined for a user (AUC without other candidates) is averaged over the others.
+    """
+    return intervals(per_user(rank(scorer, questions), all_names(ks)), resamples)
+
+
+def validation(scorer: Scorer, questions: Questions, metric: str) -> float:
+    """The mean of one ranking metric."""
+    return float(np.nanmean(per_user(rank(scorer, questions), [metric])[metric]))
+
+
+def evaluate_ratings(scorer: Scorer, events: Interactions, resamples: int) -> dict[str, Estimate]:
+    """RMSE and MAE over events; the bootstrap draws users, whose events go together."""
+    error = rating_errors(scorer, events)
+    _, user = np.unique(events.user, return_inverse=True)
+    sums = np.stack([np.bincount(user, weights) for weights in (error**2, np.abs(error), np.ones(len(error)))], axis=1)
+    drawn = _resampled(sums, resamples)
+    squared, absolute = drawn[:, 0] / drawn[:, 2], drawn[:, 1] / drawn[:, 2]
+    means = {"rmse": rmse(error), "mae": mae(error)}
+    return {name: _estimate(means[name], d) for name, d in zip(ERRORS, (np.sqrt(squared), absolute))}
+
+
+def intervals(values: dict[str, np.ndarray], resamples: int) -> dict[str, Estimate]:
+    """Means over users with percentile bootstrap intervals, all metrics on the same resamples."""
+    table = np.stack(list(values.values()), axis=1)
+    defined = ~np.isnan(table)
+    sums = _resampled(np.concatenate([np.where(defined, table, 0.0), defined], axis=1), resamples)
+    with np.errstate(invalid="ignore"):
+        drawn = sums[:, : table.shape[1]] / sums[:, table.shape[1] :]
+    means = np.where(defined, table, 0.0).sum(axis=0) / defined.sum(axis=0)
+    return {name: _estimate(float(mean), drawn[:, i]) for i, (name, mean) in enumerate(zip(values, means))}
+
+
+def _resampled(rows: np.ndarray, resamples: int) -> np.ndarray:
+    """[resamples, columns]: sums over users drawn with replacement."""
+    rng, n = host_rng(0, "bootstrap"), len(rows)
+    weights = (
+        rng.multinomial(n, np.full(n, 1 / n), size=min(256, resamples - done)) for done in range(0, resamples, 256)
+    )
+    return np.concatenate([w @ rows for w in weights])
+
+
+def _estimate(mean: float, drawn: np.ndarray) -> Estimate:
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return Estimate(mean, float(low), float(high))

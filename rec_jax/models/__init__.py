@@ -1,0 +1,12 @@
+"""Flax linen modules, one paper (family) a file: parameters and forward pass, nothing else.
+
+A module here scores users against items through three methods:
+
+- `__call__(query, items[b, k]) -> [b, k]`: the scores of given items, in training and of candidates;
+- `prepare() -> cache`: what does not depend on the user, computed once an evaluation;
+- `scores(cache, query) -> [b, n]`: the whole catalogue.
+
+It sows the squared norms of the vectors it looked up, [b, k], as `losses/l2` for objectives that penalise them,
+and names in `user_tables` the parameters that hold one row a user: these alone are learnt when an unseen user
+is folded in.
+"""

@@ -1,0 +1,1 @@
+"""How a module is trained: what a batch is, and its loss. One objective a file."""

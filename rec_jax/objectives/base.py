@@ -1,0 +1,144 @@
+"""A trainable recommender: a module plus an objective, as a bundle of pure functions over parameters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int, Key
+
+from rec_jax.data.interactions import Interactions
+from rec_jax.errors import InputError
+from rec_jax.models.base import Query
+from rec_jax.objectives.sampling import permuted
+
+
+@struct.dataclass
+class TrainData:
+    """The train events as device arrays, and each user's distinct items in ascending order.
+
+    User u's `positives` run from positives_start[u] to positives_start[u + 1].
+    """
+
+    user: Int[Array, "m"]
+    item: Int[Array, "m"]
+    rating: Float[Array, "m"]
+    positives: Int[Array, "p"]
+    positives_start: Int[Array, "n_users_plus_1"]
+    n_users: int = struct.field(pytree_node=False)
+    n_items: int = struct.field(pytree_node=False)
+
+    @classmethod
+    def of(cls, log: Interactions, n_users: int, n_items: int) -> "TrainData":
+        """The data of a log's events."""
+        pairs = np.unique(log.user.astype(np.int64) * n_items + log.item)
+        start = np.searchsorted(pairs, np.arange(n_users + 1) * n_items)
+        return cls(
+            user=jnp.asarray(log.user),
+            item=jnp.asarray(log.item),
+            rating=jnp.asarray(log.rating),
+            positives=jnp.asarray(pairs % n_items, jnp.int32),
+            positives_start=jnp.asarray(start, jnp.int32),
+            n_users=n_users,
+            n_items=n_items,
+        )
+
+
+@struct.dataclass
+class Batch:
+    """Events of one step: `items[:, 0]` is the event's own, the rest are its negatives.
+
+    `weight` is 0 where the epoch's last batch is padded, and averages 1 over the global batch.
+    """
+
+    user: Int[Array, "b"]
+    items: Int[Array, "b k"]
+    rating: Float[Array, "b"]
+    weight: Float[Array, "b"]
+
+
+Params: TypeAlias = Any
+Extra: TypeAlias = Any
+Loss = tuple[Float[Array, ""], tuple[Extra, dict[str, Float[Array, ""]]]]
+
+
+@dataclass(frozen=True)
+class Recommender:
+    """What training and evaluation need of a model, whatever it is.
+
+    - `init(key, data) -> (params, extra)`; `extra` is what is kept but not optimised.
+    - `batch(data, key, epoch, step) -> batch`: the global batch, a function of its arguments alone.
+    - `loss(params, extra, batch, key, step) -> (scalar, (extra, metrics))`, an average over the batch by weight.
+    - `prepare(params, extra) -> cache`; `scores(cache, query)`; `score_candidates(cache, query, ids)`.
+    """
+
+    init: Callable[[Key[Array, ""], TrainData], tuple[Params, Extra]]
+    batch: Callable[[TrainData, Key[Array, ""], Int[Array, ""], Int[Array, ""]], Batch]
+    loss: Callable[[Params, Extra, Batch, Key[Array, ""], Int[Array, ""]], Loss]
+    prepare: Callable[[Params, Extra], Any]
+    scores: Callable[[Any, Query], Float[Array, "b n"]]
+    score_candidates: Callable[[Any, Query, Int[Array, "b k"]], Float[Array, "b k"]]
+    steps_per_epoch: int
+    examples_per_epoch: int
+    """Scored (user, item) pairs an epoch, negatives counted: the unit of 'examples/s'."""
+
+
+def build(
+    module: nn.Module,
+    data: TrainData,
+    batch_size: int,
+    negatives: int,
+    example_loss: Callable[[Float[Array, "b k"], Batch, Extra], Float[Array, "b"]],
+    *,
+    draw: Callable[[Key[Array, ""], TrainData, Int[Array, "b"]], Int[Array, "b k"]] | None = None,
+    l2: float = 0.0,
+    offset: Callable[[TrainData], Float[Array, ""]] = lambda data: jnp.float32(0),
+) -> Recommender:
+    """The bundle for objectives over events: an event's item, `negatives` drawn items, and a loss of their scores.
+
+    `example_loss(scores, batch, extra)` gives one value an event. `offset(data)` is added to every score (ratings:
+    their mean). `l2` penalises the squared vectors that were looked up. InputError: the batch exceeds the data.
+    """
+    n_events = len(data.user)
+    if batch_size > n_events:
+        raise InputError(f"--batch-size {batch_size:,} is larger than the {n_events:,} train events; take at most that")
+
+    def init(key: Key[Array, ""], data: TrainData) -> tuple[Params, Extra]:
+        query = Query(user=jnp.zeros(1, jnp.int32))
+        variables = module.init(key, query, jnp.zeros((1, 1), jnp.int32))
+        return variables["params"], {"offset": offset(data)}
+
+    def batch(data: TrainData, key: Key[Array, ""], epoch: Int[Array, ""], step: Int[Array, ""]) -> Batch:
+        epoch_key = jax.random.fold_in(key, epoch)
+        place = step * batch_size + jnp.arange(batch_size)
+        index = permuted(epoch_key, jnp.minimum(place, n_events - 1), n_events)
+        user, items = data.user[index], data.item[index][:, None]
+        if draw is not None:
+            items = jnp.concatenate([items, draw(jax.random.fold_in(epoch_key, step + 1), data, user)], axis=1)
+        real = place < n_events
+        return Batch(user, items, data.rating[index], real * (batch_size / real.sum()))
+
+    def loss(params: Params, extra: Extra, batch: Batch, key: Key[Array, ""], step: Int[Array, ""]) -> Loss:
+        scores, sown = module.apply({"params": params}, Query(batch.user), batch.items, mutable=["losses"])
+        value = example_loss(scores + extra["offset"], batch, extra)
+        total = (batch.weight * value).mean()
+        if l2 > 0:
+            total += l2 * (batch.weight[:, None] * sown["losses"]["l2"][0]).mean()
+        return total, (extra, {})
+
+    def prepare(params: Params, extra: Extra) -> Any:
+        return {"params": params, "extra": extra, "items": module.apply({"params": params}, method="prepare")}
+
+    def scores(cache: Any, query: Query) -> Float[Array, "b n"]:
+        value = module.apply({"params": cache["params"]}, cache["items"], query, method="scores")
+        return value + cache["extra"]["offset"]
+
+    def score_candidates(cache: Any, query: Query, ids: Int[Array, "b k"]) -> Float[Array, "b k"]:
+        return module.apply({"params": cache["params"]}, query, ids) + cache["extra"]["offset"]
+
+    steps = -(-n_events // batch_size)
+    return Recommender(init, batch, loss, prepare, scores, score_candidates, steps, n_events * (1 + negatives))

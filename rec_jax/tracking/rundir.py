@@ -1,0 +1,88 @@
+"""A run's directory: config.json, metrics.jsonl, timings.jsonl, checkpoints/, result.json.
+
+metrics.jsonl holds only what repeats bit by bit, and is cut back to the restored step on resume; timings.jsonl
+holds the rest.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rec_jax.config import Experiment, Runtime, to_json
+from rec_jax.errors import InputError
+from rec_jax.files import atomic, make_folder, read_json, write_json
+from rec_jax.registry import parse_experiment
+
+
+class RunDir:
+    """The files of one run. Only the writing process makes one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics = path / "metrics.jsonl"
+        self.timings = path / "timings.jsonl"
+        self.config = path / "config.json"
+        self.result = path / "result.json"
+        self.checkpoints = path / "checkpoints"
+
+    def open(self, experiment: Experiment, runtime: Runtime) -> None:
+        """Make the directory for a new run, or check that an old one may be resumed.
+
+        InputError: it cannot be written to; a run is there and --resume is not given, or was made by another
+        Experiment (its first differing field is named; the limit of epochs may be raised).
+        """
+        if self.config.exists():
+            stored = self.experiment()
+            if not runtime.resume:
+                raise InputError(
+                    f"{self.path}: holds a run already; continue it with --resume, or choose another --run-dir"
+                )
+            if (difference := first_difference(to_json(stored), to_json(experiment))) is not None:
+                raise InputError(
+                    f"{self.path}: was made by another experiment ({difference}); choose another --run-dir"
+                )
+            if experiment.epochs < stored.epochs:
+                raise InputError(
+                    f"{self.path}: was begun with --epochs {stored.epochs}; on resume it can only be raised"
+                )
+        make_folder(self.path)
+        write_json(
+            self.config,
+            {"name": experiment.name, "experiment_hash": experiment.hash, "experiment": to_json(experiment)}
+            | {"runtime": to_json(runtime)},
+        )
+
+    def experiment(self) -> Experiment:
+        """The run's Experiment. InputError: not a run, or not one that today's code understands."""
+        stored = read_json(self.config)
+        if not isinstance(stored, dict) or not isinstance(stored.get("experiment"), dict):
+            raise InputError(f"{self.config}: has no field 'experiment'; is {self.path} a run?")
+        return parse_experiment(stored["experiment"])
+
+    def append(self, path: Path, row: dict[str, Any]) -> None:
+        """Add one line."""
+        with path.open("a") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def rows(self, path: Path) -> list[dict[str, Any]]:
+        """The whole lines of a .jsonl file; a last line cut off by a crash is passed over."""
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+    def truncate(self, step: int) -> None:
+        """Drop the metrics of epochs after `step`: they will be made again."""
+        kept = [row for row in self.rows(self.metrics) if row["step"] <= step]
+        with atomic(self.metrics) as file:
+            file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in kept).encode())
+
+
+def first_difference(stored: Any, given: Any, where: str = "") -> str | None:
+    """The first field in which two experiments differ, the limit of epochs aside."""
+    if isinstance(stored, dict) and isinstance(given, dict):
+        for key in sorted(stored.keys() | given.keys()):
+            found = first_difference(stored.get(key), given.get(key), f"{where}.{key}" if where else key)
+            if found is not None:
+                return found
+        return None
+    return None if stored == given or where == "epochs" else f"{where}: there {stored!r}, now {given!r}"

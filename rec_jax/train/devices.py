@@ -1,0 +1,92 @@
+"""The one place that knows how many devices there are: launching by `jax.pmap`, and agreeing between processes.
+
+Embedding tables split over devices will come in behind the same functions, by `jit` over a mesh.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rec_jax.errors import InputError
+
+AXIS = "data"
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a run: `local` of this process, `count` of all processes."""
+
+    local: Sequence[jax.Device]
+    count: int
+
+    def launch(self, function: Callable[..., Any], *, replicated: Sequence[bool], donate: tuple[int, ...] = ()) -> Any:
+        """`function` on every device, with the axis "data"; arguments are replicated, or given to all as they are."""
+        axes = tuple(0 if is_replicated else None for is_replicated in replicated)
+        return jax.pmap(function, axis_name=AXIS, in_axes=axes, devices=self._given(), donate_argnums=donate)
+
+    def replicate(self, tree: Any) -> Any:
+        """One copy a local device, laid out as the results of `launch` are (or the first launch compiles twice)."""
+        copy = self.launch(lambda _, tree: tree, replicated=(True, False))
+        return copy(np.zeros(len(self.local), np.int32), tree)
+
+    @staticmethod
+    def one(tree: Any) -> Any:
+        """The first local device's copy (an array that spans processes cannot be indexed, so its shard is taken)."""
+        return jax.tree.map(lambda x: x.addressable_data(0).reshape(x.shape[1:]), tree)
+
+    def _given(self) -> Sequence[jax.Device] | None:
+        # pmap over several processes takes all devices, and wants them unnamed.
+        return None if jax.process_count() > 1 else self.local
+
+
+def connect(coordinator: str | None, processes: int, process_id: int) -> None:
+    """Join the other processes of a run; must come before jax is used. InputError: no coordinator for several."""
+    if coordinator == "auto":
+        jax.distributed.initialize()
+    elif processes > 1:
+        if coordinator is None:
+            raise InputError(f"--processes {processes} needs --coordinator HOST:PORT, the address of process 0")
+        jax.distributed.initialize(coordinator, processes, process_id)
+
+
+def select(count: int | None, batch_size: int) -> Devices:
+    """The first `count` devices (default: all). InputError: too few there, or the batch cannot be shared evenly."""
+    available = jax.local_devices()
+    if count is not None and jax.process_count() > 1:
+        raise InputError("--devices is for one process; several processes train on all devices of each")
+    if count is not None and not 1 <= count <= len(available):
+        hint = " (on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N)" if count > 1 else ""
+        raise InputError(f"--devices {count}: this process has {len(available)} device(s){hint}")
+    local = available[:count]
+    total = len(local) * jax.process_count()
+    if batch_size % total:
+        near = max(total, round(batch_size / total) * total)
+        raise InputError(f"--batch-size {batch_size} cannot be shared evenly by {total} devices; take {near}")
+    return Devices(local, total)
+
+
+def is_writer() -> bool:
+    """Whether this process is the one that writes files and prints."""
+    return jax.process_index() == 0
+
+
+def agree(value: float | bool) -> np.ndarray:
+    """Process 0's value, in every process: decisions that steer the run must not differ by a rounding."""
+    if jax.process_count() == 1:
+        return np.asarray(value)
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.broadcast_one_to_all(jnp.asarray(value)))
+
+
+def agree_tree(tree: Any) -> Any:
+    """Process 0's arrays, in every process."""
+    if jax.process_count() == 1:
+        return tree
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.broadcast_one_to_all(tree)

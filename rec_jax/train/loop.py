@@ -1,0 +1,167 @@
+"""The loop: chunks of steps, validation, early stopping, checkpoints. Host code; the numbers are made in `step`."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Key
+
+from rec_jax.config import Stopping
+from rec_jax.errors import Diverged
+from rec_jax.objectives.base import Recommender, TrainData
+from rec_jax.train.devices import Devices, agree, is_writer
+from rec_jax.train.step import TrainState, make_chunk, settle
+
+SECONDS_PER_CHUNK = 2.0
+
+
+class Store(Protocol):
+    """Where checkpoints go (`rec_jax.train.checkpoints.Checkpoints`)."""
+
+    @property
+    def latest(self) -> int | None:
+        """The newest step saved."""
+
+    def save(self, step: int, state: Any) -> None:
+        """Save a state."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress bar shows, after every chunk."""
+
+    epoch: int
+    epochs: int
+    fraction: float
+    """Of all epochs, from 0 to 1."""
+    loss: float
+    """Average of the running epoch so far."""
+    examples_per_second: float
+    valid: float
+    """The last validation, NaN before the first."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The record of a finished epoch: `metrics` repeat bit by bit, `timings` do not."""
+
+    epoch: int
+    step: int
+    metrics: dict[str, float]
+    timings: dict[str, float]
+
+
+def fit(
+    recommender: Recommender,
+    tx: optax.GradientTransformation,
+    state: TrainState,
+    data: TrainData,
+    key: Key[Array, ""],
+    *,
+    devices: Devices,
+    epochs: int,
+    stopping: Stopping,
+    lower_is_better: bool,
+    validate: Callable[[Any, Any], dict[str, float]],
+    store: Store | None = None,
+    checkpoint_seconds: float = math.inf,
+    on_chunk: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> TrainState:
+    """Train until `epochs` are done or `stopping.patience` validations brought nothing better.
+
+    `validate(params, extra)` gives metrics by name, `stopping.metric` among them. The state, as it comes and as it
+    is returned, is of one device; the last one is always saved, also when the run is interrupted. Raises Diverged.
+    """
+    chunk = devices.launch(
+        make_chunk(recommender, tx, devices.count), replicated=(True, True, False, False), donate=(0,)
+    )
+    keep = devices.launch(settle, replicated=(True, False, False), donate=(0,))
+    steps_per_epoch, step, sign = recommender.steps_per_epoch, int(state.step), -1 if lower_is_better else 1
+    stale, valid = int(state.stale), sign * float(state.best_value) if int(state.best_epoch) else math.nan
+    many, everywhere = devices.replicate(state), devices.replicate(data)
+    chunk_steps, saved, spent = 16, time.monotonic(), 0.0
+
+    def save() -> None:
+        if store is not None and is_writer():
+            store.save(step, jax.device_get(devices.one(many)))
+
+    with _interruption() as interrupted:
+        while step < epochs * steps_per_epoch and not (stopping.patience and stale >= stopping.patience):
+            steps = min(chunk_steps, steps_per_epoch - step % steps_per_epoch)
+            began = time.monotonic()
+            many = chunk(many, everywhere, key, jnp.int32(steps))
+            loss_sum, bad_step = jax.device_get(devices.one((many.loss_sum, many.bad_step)))
+            seconds = time.monotonic() - began
+            step, spent = step + steps, spent + seconds
+            if bad_step >= 0:
+                raise _diverged(int(bad_step), store)
+            done = (step - 1) % steps_per_epoch + 1
+            epoch, rate = (step - 1) // steps_per_epoch + 1, steps * _examples(recommender) / seconds
+            on_chunk(Progress(epoch, epochs, step / (epochs * steps_per_epoch), float(loss_sum) / done, rate, valid))
+            # The first chunks also compile; grow slowly, so that one slow chunk does not set the pace.
+            chunk_steps = max(1, min(chunk_steps * 4, round(steps * SECONDS_PER_CHUNK / seconds)))
+            if done == steps_per_epoch:
+                metrics, timings = {"loss": float(loss_sum) / steps_per_epoch}, {"train_seconds": spent}
+                timings["examples_per_second"] = recommender.examples_per_epoch / spent
+                if epoch % stopping.every == 0:
+                    began = time.monotonic()
+                    found = validate(*devices.one((many.params, many.extra)))
+                    metrics |= {f"valid/{name}": value for name, value in found.items()}
+                    valid = float(agree(found[stopping.metric]))
+                    many = keep(many, jnp.float32(sign * valid), jnp.int32(epoch))
+                    stale = int(devices.one(many.stale))
+                    timings["valid_seconds"] = time.monotonic() - began
+                on_epoch(Epoch(epoch, step, metrics, timings))
+                spent = 0.0
+            if interrupted.is_set():
+                save()
+                raise KeyboardInterrupt
+            if time.monotonic() - saved > checkpoint_seconds:
+                save()
+                saved = time.monotonic()
+    save()
+    return jax.device_get(devices.one(many))
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """Turns the first Ctrl-C into a flag, so that a chunk is finished and saved; a second one stops at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: Any) -> None:
+        flag.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _examples(recommender: Recommender) -> float:
+    return recommender.examples_per_epoch / recommender.steps_per_epoch
+
+
+def _diverged(step: int, store: Store | None) -> Diverged:
+    good = (
+        "no checkpoint was saved before"
+        if store is None or store.latest is None
+        else (f"the last good checkpoint is that of step {store.latest}")
+    )
+    return Diverged(
+        f"the loss became NaN or infinite at step {step}; {good}; try a lower --learning-rate or --clip-norm 1"
+    )

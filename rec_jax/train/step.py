@@ -1,0 +1,110 @@
+"""The train state, and the two functions that change it: `chunk` (some steps) and `settle` (a validation)."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from rec_jax.objectives.base import Recommender, TrainData
+from rec_jax.train.devices import AXIS
+
+
+@struct.dataclass
+class TrainState:
+    """All that decides a run's future; with the seed it is the whole truth, so a checkpoint holds just this.
+
+    `loss_sum` adds up the losses of the running epoch; `bad_step` is the first step whose loss was not finite, or
+    -1. `best_*` and `stale` (validations since the best one) belong to early stopping; values are "higher is better".
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    extra: Any
+    opt_state: Any
+    loss_sum: Float[Array, ""]
+    bad_step: Int[Array, ""]
+    best_params: Any
+    best_extra: Any
+    best_value: Float[Array, ""]
+    best_epoch: Int[Array, ""]
+    stale: Int[Array, ""]
+
+
+def create(params: Any, extra: Any, tx: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        extra=extra,
+        opt_state=tx.init(params),
+        loss_sum=jnp.float32(0),
+        bad_step=jnp.int32(-1),
+        best_params=jax.tree.map(jnp.copy, params),
+        best_extra=jax.tree.map(jnp.copy, extra),
+        best_value=jnp.float32(-jnp.inf),
+        best_epoch=jnp.int32(0),
+        stale=jnp.int32(0),
+    )
+
+
+Chunk = Callable[[TrainState, TrainData, Key[Array, ""], Int[Array, ""]], TrainState]
+
+
+def make_chunk(recommender: Recommender, tx: optax.GradientTransformation, n_devices: int) -> Chunk:
+    """`chunk(state, data, key, steps)`: `steps` training steps as one device sees them.
+
+    Every device draws the whole global batch and takes its slice, so that N devices train as one does; the number
+    of steps is an argument of the compiled loop, so that results cannot depend on how a run is cut into chunks.
+    """
+
+    def chunk(state: TrainState, data: TrainData, key: Key[Array, ""], steps: Int[Array, ""]) -> TrainState:
+        def body(_: Int[Array, ""], state: TrainState) -> TrainState:
+            epoch, step = jnp.divmod(state.step, recommender.steps_per_epoch)
+            device = jax.lax.axis_index(AXIS)
+            batch = jax.tree.map(
+                lambda x: jax.lax.dynamic_slice_in_dim(x, device * (len(x) // n_devices), len(x) // n_devices),
+                recommender.batch(data, key, epoch, step),
+            )
+            # Dropout alone may differ by device: its masks are not part of the global batch.
+            noise = jax.random.fold_in(jax.random.fold_in(key, state.step), device)
+            (loss, (extra, _)), gradient = jax.value_and_grad(recommender.loss, has_aux=True)(
+                state.params, state.extra, batch, noise, state.step
+            )
+            loss, gradient = jax.lax.pmean((loss, gradient), AXIS)
+            updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+            bad = (state.bad_step < 0) & ~jnp.isfinite(loss)
+            return dataclasses.replace(
+                state,
+                step=state.step + 1,
+                params=optax.apply_updates(state.params, updates),
+                extra=extra,
+                opt_state=opt_state,
+                loss_sum=jnp.where(step == 0, 0.0, state.loss_sum) + loss,
+                bad_step=jnp.where(bad, state.step, state.bad_step),
+            )
+
+        return jax.lax.fori_loop(0, steps, body, state)
+
+    return chunk
+
+
+def settle(state: TrainState, value: Float[Array, ""], epoch: Int[Array, ""]) -> TrainState:
+    """Keep the parameters if the validation `value` (higher is better) beats the best so far; count it else."""
+    better: Bool[Array, ""] = value > state.best_value
+
+    def pick(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
+
+    return dataclasses.replace(
+        state,
+        best_params=pick(state.params, state.best_params),
+        best_extra=pick(state.extra, state.best_extra),
+        best_value=pick(value, state.best_value),
+        best_epoch=pick(epoch, state.best_epoch),
+        stale=jnp.where(better, 0, state.stale + 1),
+    )
