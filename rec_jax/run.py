@@ -167,7 +167,7 @@ def _train(
 ) -> tuple[TrainState, dict[str, float]]:
     """The final state, and the seconds of training and validation over all sessions of the run."""
     if is_writer():
-        directory.open(experiment, runtime)
+        directory.open(experiment, runtime, problem.dataset.fingerprint)
     pretrained = _pretrain(experiment, runtime, problem, devices, directory, show)
     blank = blank_state(experiment, recommender, problem, pretrained)
     prepare = jax.jit(recommender.prepare)

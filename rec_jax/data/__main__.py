@@ -5,7 +5,6 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import tyro
@@ -42,7 +41,7 @@ class Describe:
     """A name from `list`, or the path of a .csv, .tsv or .parquet log."""
     data_dir: Path = DEFAULT_FOLDER
     """Folder of the data sets."""
-    columns: Annotated[Columns, tyro.conf.arg(name="")] = Columns()
+    columns: Columns = Columns()
 
 
 def describe(dataset: Dataset) -> dict[str, str]:
@@ -76,7 +75,13 @@ def describe(dataset: Dataset) -> dict[str, str]:
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; 2 after bad input."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    command = tyro.cli(List | Fetch | Describe, args=argv, prog="python -m rec_jax.data", description=__doc__)
+    command = tyro.cli(
+        List | Fetch | Describe,
+        args=argv,
+        prog="python -m rec_jax.data",
+        description=__doc__,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
     console = Console()
     try:
         if isinstance(command, List):

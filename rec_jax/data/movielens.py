@@ -87,7 +87,7 @@ def _build(name: str, log: Table, items: Items, users: Users) -> Dataset:
     columns = {
         "user": log.ids("user"),
         "item": log.ids("item"),
-        "rating": log.floats("rating", 1, 5),
+        "rating": log.floats("rating", 1.0, 5.0),
         "time": log.seconds("time"),
     }
     for kind, known in (("user", users), ("item", items)):

@@ -28,7 +28,7 @@ def load_ncf(folder: Path) -> Dataset:
     raw = {
         "user": np.concatenate([train.ids("user"), test.ids("user")]),
         "item": np.concatenate([train.ids("item"), test.ids("item")]),
-        "rating": np.concatenate([train.floats("rating", 1, 5), test.floats("rating", 1, 5)]),
+        "rating": np.concatenate([train.floats("rating", 1.0, 5.0), test.floats("rating", 1.0, 5.0)]),
         "time": np.concatenate([t.seconds("time") if timed else np.zeros(len(t), np.int64) for t in (train, test)]),
     }
     part = np.repeat([0, 2], [len(train), len(test)])

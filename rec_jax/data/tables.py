@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ class Table:
 
     def fail(self, row: int, name: str, expected: str) -> InputError:
         """The error for one cell."""
-        value = self.columns[name][row]
+        value = self.columns[name][row].item()
         return InputError(
             f"{self.path}, line {row + self.first_line}, field '{name}': expected {expected}, got {value!r}"
         )
@@ -60,21 +61,18 @@ class Table:
         if column.dtype.kind == "M":
             return column.astype("datetime64[s]").astype(np.int64)
         expected = "seconds since 1970, or an ISO 8601 date"
-        try:
-            values = column.astype(np.float64)
-        except ValueError:
-            try:
-                return column.astype("datetime64[s]").astype(np.int64)
-            except ValueError:
-                return np.array([self._date(row, name, expected) for row in range(len(self))], np.int64)
+        if column.dtype.kind == "U" and not _is_number(column[0].item()):
+            return np.array([self._date(row, name, expected) for row in range(len(self))], np.int64)
+        values = self._numbers(name, expected)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             raise self.fail(int(bad[0]), name, expected)
         return values.astype(np.int64)
 
     def _date(self, row: int, name: str, expected: str) -> int:
-        try:
-            return int(np.datetime64(self.columns[name][row], "s").astype(np.int64))
+        try:  # fromisoformat, since numpy would also take 'now' and 'today'
+            moment = datetime.fromisoformat(self.columns[name][row])
+            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
         except ValueError:
             raise self.fail(row, name, expected) from None
 
@@ -82,12 +80,16 @@ class Table:
         try:
             return self.columns[name].astype(np.float64)
         except ValueError:
-            for row, value in enumerate(self.columns[name]):
-                try:
-                    float(value)
-                except ValueError:
-                    raise self.fail(row, name, expected) from None
-            raise
+            row = next(row for row, value in enumerate(self.columns[name].tolist()) if not _is_number(value))
+            raise self.fail(row, name, expected) from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_delimited(

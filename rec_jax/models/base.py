@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from flax import struct
 from jaxtyping import Array, Float, Int
+
+Leaf: TypeAlias = Any
+"""A field of a pytree: an array of the shape that stands behind it, or what a transformation puts in its place."""
 
 
 @struct.dataclass
 class Query:
     """Who is asking: one entry a user of the batch."""
 
-    user: Int[Array, "b"]
+    user: Leaf  # int32 [b]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError
-from rec_jax.models.base import Query
+from rec_jax.models.base import Leaf, Query
 from rec_jax.objectives.sampling import permuted
 
 
@@ -24,11 +24,11 @@ class TrainData:
     User u's `positives` run from positives_start[u] to positives_start[u + 1].
     """
 
-    user: Int[Array, "m"]
-    item: Int[Array, "m"]
-    rating: Float[Array, "m"]
-    positives: Int[Array, "p"]
-    positives_start: Int[Array, "n_users_plus_1"]
+    user: Leaf  # int32 [m]
+    item: Leaf  # int32 [m]
+    rating: Leaf  # float32 [m]
+    positives: Leaf  # int32 [p]
+    positives_start: Leaf  # int32 [n_users_plus_1]
     n_users: int = struct.field(pytree_node=False)
     n_items: int = struct.field(pytree_node=False)
 
@@ -55,10 +55,10 @@ class Batch:
     `weight` is 0 where the epoch's last batch is padded, and averages 1 over the global batch.
     """
 
-    user: Int[Array, "b"]
-    items: Int[Array, "b k"]
-    rating: Float[Array, "b"]
-    weight: Float[Array, "b"]
+    user: Leaf  # int32 [b]
+    items: Leaf  # int32 [b k]
+    rating: Leaf  # float32 [b]
+    weight: Leaf  # float32 [b]
 
 
 Params: TypeAlias = Any

@@ -5,6 +5,7 @@ holds the rest.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ class RunDir:
         self.result = path / "result.json"
         self.checkpoints = path / "checkpoints"
 
-    def open(self, experiment: Experiment, runtime: Runtime) -> None:
+    def open(self, experiment: Experiment, runtime: Runtime, fingerprint: str) -> None:
         """Make the directory for a new run, or check that an old one may be resumed.
 
         InputError: it cannot be written to; a run is there and --resume is not given, or was made by another
-        Experiment (its first differing field is named; the limit of epochs may be raised).
+        Experiment (its first differing field is named; the limit of epochs may be raised) or on other data.
         """
         if self.config.exists():
             stored = self.experiment()
@@ -45,11 +46,12 @@ class RunDir:
                 raise InputError(
                     f"{self.path}: was begun with --epochs {stored.epochs}; on resume it can only be raised"
                 )
+            self.check_data(fingerprint)
         make_folder(self.path)
         write_json(
             self.config,
             {"name": experiment.name, "experiment_hash": experiment.hash, "experiment": to_json(experiment)}
-            | {"runtime": to_json(runtime)},
+            | {"data_fingerprint": fingerprint, "runtime": to_json(runtime)},
         )
 
     def experiment(self) -> Experiment:
@@ -58,6 +60,11 @@ class RunDir:
         if not isinstance(stored, dict) or not isinstance(stored.get("experiment"), dict):
             raise InputError(f"{self.config}: has no field 'experiment'; is {self.path} a run?")
         return parse_experiment(stored["experiment"])
+
+    def check_data(self, fingerprint: str) -> None:
+        """InputError: the data are not those that the run was begun on."""
+        if (stored := read_json(self.config).get("data_fingerprint")) != fingerprint:
+            raise InputError(f"{self.path}: was begun on data with fingerprint {stored}; now it is {fingerprint}")
 
     def append(self, path: Path, row: dict[str, Any]) -> None:
         """Add one line."""
@@ -71,10 +78,11 @@ class RunDir:
         return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
 
     def truncate(self, step: int) -> None:
-        """Drop the metrics of epochs after `step`: they will be made again."""
-        kept = [row for row in self.rows(self.metrics) if row["step"] <= step]
-        with atomic(self.metrics) as file:
-            file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in kept).encode())
+        """Drop the metrics of epochs after `step`, which will be made again, and lines cut off by a crash."""
+        for path, last in ((self.metrics, step), (self.timings, math.inf)):
+            kept = [row for row in self.rows(path) if row["step"] <= last]
+            with atomic(path) as file:
+                file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in kept).encode())
 
 
 def first_difference(stored: Any, given: Any, where: str = "") -> str | None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,10 @@ from rec_jax.train.devices import Devices, agree, is_writer
 from rec_jax.train.step import TrainState, make_chunk, settle
 
 SECONDS_PER_CHUNK = 2.0
+FIRST_CHUNK_STEPS = 16
 
 
+@runtime_checkable
 class Store(Protocol):
     """Where checkpoints go (`rec_jax.train.checkpoints.Checkpoints`)."""
 
@@ -88,7 +90,7 @@ def fit(
     steps_per_epoch, step, sign = recommender.steps_per_epoch, int(state.step), -1 if lower_is_better else 1
     stale, valid = int(state.stale), sign * float(state.best_value) if int(state.best_epoch) else math.nan
     many, everywhere = devices.replicate(state), devices.replicate(data)
-    chunk_steps, saved, spent = 16, time.monotonic(), 0.0
+    chunk_steps, saved, spent = FIRST_CHUNK_STEPS, time.monotonic(), 0.0
 
     def save() -> None:
         if store is not None and is_writer():

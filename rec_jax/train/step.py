@@ -10,6 +10,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from rec_jax.models.base import Leaf
 from rec_jax.objectives.base import Recommender, TrainData
 from rec_jax.train.devices import AXIS
 
@@ -22,17 +23,17 @@ class TrainState:
     -1. `best_*` and `stale` (validations since the best one) belong to early stopping; values are "higher is better".
     """
 
-    step: Int[Array, ""]
+    step: Leaf  # int32
     params: Any
     extra: Any
     opt_state: Any
-    loss_sum: Float[Array, ""]
-    bad_step: Int[Array, ""]
+    loss_sum: Leaf  # float32
+    bad_step: Leaf  # int32
     best_params: Any
     best_extra: Any
-    best_value: Float[Array, ""]
-    best_epoch: Int[Array, ""]
-    stale: Int[Array, ""]
+    best_value: Leaf  # float32
+    best_epoch: Leaf  # int32
+    stale: Leaf  # int32
 
 
 def create(params: Any, extra: Any, tx: optax.GradientTransformation) -> TrainState:

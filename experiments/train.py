@@ -1,0 +1,65 @@
+"""Train one model and score it once on the test split.
+
+    python -m experiments.train neumf --data ml-100k --factors 16 --epochs 20     (about 30 s on 2 cores)
+    python -m experiments.train mf --objective rating --split ratio               (RMSE, MAE)
+    python -m experiments.train mf --data my_log.csv --user-column u --item-column i --time-column t
+
+`python -m experiments.train MODEL --help` lists every hyper-parameter. Several processes: give each
+`--coordinator HOST:PORT --processes N --process-id I`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from experiments.cli import main, parse_job
+from rec_jax.config import Runtime
+from rec_jax.run import Outcome, run
+from rec_jax.tracking.console import ProgressBar, estimate, results_table
+from rec_jax.tracking.plots import learning_curves
+from rec_jax.tracking.rundir import RunDir
+from rec_jax.train.devices import connect, is_writer
+
+
+def train(argv: Sequence[str]) -> None:
+    """Read the flags, run, print."""
+    job = parse_job(argv, "python -m experiments.train", __doc__ or "")
+    experiment, runtime = job.experiment, job.runtime
+    connect(runtime.coordinator, runtime.processes, runtime.process_id)
+    runtime = dataclasses.replace(runtime, run_dir=runtime.run_dir or runtime.runs / experiment.name)
+    console = Console()
+    if is_writer():
+        console.print(
+            f"{experiment.name}: {experiment.model} on {experiment.data}, seed {experiment.seed}", highlight=False
+        )
+    with ProgressBar(console, experiment.stopping.metric, runtime.progress and is_writer()) as bar:
+        outcome = run(experiment, runtime, show=bar.show)
+    if is_writer():
+        report(console, outcome, runtime)
+
+
+def report(console: Console, outcome: Outcome, runtime: Runtime) -> None:
+    """Print what a finished run has to say, and draw its learning curve."""
+    result, directory = outcome.result, RunDir(outcome.path)
+    metric = result["experiment"]["stopping"]["metric"]
+    curve = outcome.path / "learning_curve.png"
+    learning_curves({result["experiment"]["model"]: directory.rows(directory.metrics)}, metric, curve)
+    k = 10 if 10 in runtime.k else runtime.k[0]
+    names = {rule: [f"hr@{k}", f"ndcg@{k}"] for rule in outcome.problem.test}
+    console.print(results_table({result["experiment"]["model"]: result["metrics"]}, names))
+    for name, value in result["metrics"].get("ratings", {}).items():
+        console.print(f"{name.upper()} {estimate(value)}".replace("\n", " "), highlight=False)
+    training, times = result["training"], result["times"]
+    console.print(
+        f"best epoch {training['best_epoch']} of {training['epochs']} (stopped by {training['stopped_by']}), "
+        f"{training['parameters']:,} parameters, trained in {times['train_seconds']:.1f} s; "
+        f"test scored {result['test_scored']} time(s)\n"
+        f"run     {outcome.path}\nresult  {directory.result}\ncurve   {curve}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    main(train)

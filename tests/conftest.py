@@ -1,0 +1,30 @@
+"""Four virtual CPU devices, the compilation cache, and the data that many tests share."""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/rec_jax/compiled"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+from pathlib import Path
+
+import pytest
+
+from rec_jax.data.interactions import Dataset
+from rec_jax.data.registry import DEFAULT_FOLDER, load
+from tests.helpers import small_dataset
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def ml_100k() -> Dataset:
+    """The real MovieLens-100K, fetched once into the user's cache."""
+    return load("ml-100k", DEFAULT_FOLDER)
+
+
+@pytest.fixture
+def small() -> Dataset:
+    """30 users, 20 items, with a pattern to learn."""
+    return small_dataset()

@@ -1,0 +1,93 @@
+"""A log of the user's own: three formats, and every kind of bad row."""
+
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+
+from rec_jax.data.own import Columns, load_own
+from rec_jax.data.registry import load
+from rec_jax.errors import InputError
+
+NAMED = Columns(user_column="who", item_column="what", rating_column="stars", time_column="when")
+TEXT = "who,what,stars,when\nbob,b,4,20\nann,a,5,10\nbob,a,3.5,10\n"
+
+
+def test_csv_tsv_and_parquet_agree(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(TEXT)
+    (tmp_path / "log.tsv").write_text(TEXT.replace(",", "\t"))
+    polars.read_csv(tmp_path / "log.csv").write_parquet(tmp_path / "log.parquet")
+    sets = [load(str(tmp_path / f"log.{kind}"), columns=NAMED) for kind in ("csv", "tsv", "parquet")]
+    assert len({s.fingerprint for s in sets}) == 1
+    assert sets[0].user_ids.tolist() == ["ann", "bob"]
+    assert sets[0].interactions.item.tolist() == [0, 0, 1]
+    assert sets[0].interactions.rating.tolist() == [5.0, 3.5, 4.0]
+
+
+def test_ids_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
+    head, *rows = TEXT.splitlines()
+    (tmp_path / "a.csv").write_text(TEXT)
+    (tmp_path / "b.csv").write_text("\n".join([head, *reversed(rows)]) + "\n")
+    assert load_own(tmp_path / "a.csv", NAMED).fingerprint == load_own(tmp_path / "b.csv", NAMED).fingerprint
+
+
+def test_numbers_sort_as_numbers_and_text_stays_text(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user,item\n10,007\n9,7\n")
+    found = load_own(tmp_path / "a.csv", Columns())
+    assert found.user_ids.tolist() == ["9", "10"]
+    assert found.item_ids.tolist() == ["007", "7"]
+
+
+def test_dates_are_seconds(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user,item,t\n1,1,1970-01-01T00:01:00\n1,2,1970-01-02\n")
+    found = load_own(tmp_path / "a.csv", Columns(time_column="t"))
+    assert found.interactions.time.tolist() == [60, 86400]
+
+
+def test_quoted_fields_and_no_ratings(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('user,item\nu,"a, b"\n')
+    found = load_own(tmp_path / "a.csv", Columns())
+    assert found.item_ids.tolist() == ["a, b"]
+    assert found.interactions.rating.tolist() == [1.0]
+    assert found.interactions.time.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "message"),
+    [
+        ("", NAMED, "is empty"),
+        ("who,what,stars,when\n", NAMED, "has a header and no event"),
+        (TEXT, Columns(), "has no column 'user'; its columns are who, what, stars, when"),
+        (TEXT + "cy,c,4\n", NAMED, "line 5"),
+        (TEXT + "cy,c,4,1,9\n", NAMED, "line 5: expected 4 fields"),
+        (TEXT + "cy,c,good,30\n", NAMED, "line 5, field 'stars': expected a number, got 'good'"),
+        (TEXT + "cy,c,nan,30\n", NAMED, "line 5, field 'stars': expected a number, got 'nan'"),
+        (TEXT + "cy,c,4,soon\n", NAMED, "line 5, field 'when': expected seconds since 1970, or an ISO 8601 date"),
+        (TEXT + "cy,,4,30\n", NAMED, "line 5, field 'what'"),
+        (
+            TEXT,
+            Columns("who", "what", "stars", "when", rating_low=1.0, rating_high=4.5),
+            "line 3, field 'stars': expected a number from 1 to 4.5, got '5'",
+        ),
+    ],
+)
+def test_bad_logs_are_named(tmp_path: Path, text: str, columns: Columns, message: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_own(path, columns)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_and_an_unknown_ending(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load(str(tmp_path / "none.csv"))
+    with pytest.raises(InputError, match="ends in"):
+        load_own(tmp_path / "log.xlsx", Columns())
+
+
+def test_a_broken_parquet_file(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("not parquet")
+    with pytest.raises(InputError, match="is not a Parquet file"):
+        load(str(tmp_path / "a.parquet"))

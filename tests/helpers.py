@@ -1,0 +1,61 @@
+"""Small logs and experiments for tests."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rec_jax import registry
+from rec_jax.config import Experiment, Optimization, Protocol, Runtime, Stopping
+from rec_jax.data.interactions import Dataset, build_dataset
+
+N_USERS, N_ITEMS = 30, 20
+
+
+def small_columns(seed: int = 0) -> dict[str, np.ndarray]:
+    """Users of even number prefer even items; times in order; ratings 1 to 5; every item occurs."""
+    rng = np.random.default_rng(seed)
+    users, items = [], []
+    for user in range(N_USERS):
+        liked = [i for i in range(N_ITEMS) if i % 2 == user % 2]
+        chosen = rng.permutation(liked)[:7].tolist() + rng.permutation(N_ITEMS)[:2].tolist()
+        chosen = list(dict.fromkeys([*chosen, user % N_ITEMS]))
+        users += [user] * len(chosen)
+        items += chosen
+    m = len(users)
+    return {
+        "user": np.array(users),
+        "item": np.array(items),
+        "rating": rng.integers(1, 6, m).astype(float),
+        "time": np.arange(1, m + 1) * 60,
+    }
+
+
+def small_dataset(seed: int = 0) -> Dataset:
+    return build_dataset("small", small_columns(seed))
+
+
+def write_small_csv(path: Path, seed: int = 0) -> Path:
+    columns = small_columns(seed)
+    rows = zip(*(columns[name].tolist() for name in ("user", "item", "rating", "time")))
+    path.write_text("user,item,rating,time\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
+    return path
+
+
+def small_experiment(csv: Path, model: str = "neumf", objective: str | None = None, **changes: Any) -> Experiment:
+    """A run of a second on the small log: 1 + 1 held-out items of 20, batches of 64."""
+    base = registry.experiment(model, objective, data=str(csv))
+    base = dataclasses.replace(
+        base,
+        columns=dataclasses.replace(base.columns, rating_column="rating", time_column="time"),
+        protocol=Protocol(candidates=("full",)),
+        optimization=Optimization(batch_size=64, learning_rate=0.02),
+        stopping=Stopping(metric=base.stopping.metric.replace("@10", "@3"), patience=0),
+        epochs=4,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def quick(run_dir: Path, **changes: Any) -> Runtime:
+    return Runtime(**{"run_dir": run_dir, "wandb": "off", "devices": 1, "bootstrap": 50, "k": (3,), **changes})

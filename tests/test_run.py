@@ -1,0 +1,350 @@
+"""Whole runs: resuming, refusing, diverging, recording, and what is left on disk."""
+
+import dataclasses
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from rec_jax.config import Experiment, Runtime, from_json, to_json
+from rec_jax.data.interactions import Dataset
+from rec_jax.errors import Diverged, InputError
+from rec_jax.files import read_json
+from rec_jax.recommend import load
+from rec_jax.registry import MODELS, experiment, parse_experiment
+from rec_jax.run import Outcome, run
+from rec_jax.train import loop
+from rec_jax.train.loop import Progress
+from tests.helpers import quick, small_experiment, write_small_csv
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    return write_small_csv(tmp_path / "log.csv")
+
+
+def stripped(result: dict[str, Any]) -> dict[str, Any]:
+    """The result without what may differ between equal runs: times, and where they ran."""
+    return {k: v for k, v in result.items() if k not in ("times", "runtime")}
+
+
+def best(path: Path) -> Any:
+    return load(path).params
+
+
+def assert_equal_runs(a: Outcome, b: Outcome) -> None:
+    assert (a.path / "metrics.jsonl").read_bytes() == (b.path / "metrics.jsonl").read_bytes()
+    assert stripped(a.result) == stripped(b.result)
+    for x, y in zip(jax.tree.leaves(best(a.path)), jax.tree.leaves(best(b.path)), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("model", ["neumf", "mf"])
+@pytest.mark.parametrize("after", [0.3, 0.6])
+def test_resume_equals_never_stopping_bit_for_bit(
+    csv: Path, tmp_path: Path, model: str, after: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted by a real SIGINT in the middle of an epoch: chunks are one step long."""
+    what = small_experiment(csv, model)
+    whole = run(what, quick(tmp_path / "whole"))
+    monkeypatch.setattr(loop, "FIRST_CHUNK_STEPS", 1)
+    monkeypatch.setattr(loop, "SECONDS_PER_CHUNK", 0.0)
+    steps = []
+
+    def interrupt(stage: str, progress: Progress) -> None:
+        steps.append(round(progress.fraction * 16))
+        if progress.fraction >= after:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(what, quick(tmp_path / "cut"), show=interrupt)
+    assert steps == list(range(1, steps[-1] + 1))
+    assert steps[-1] % 4 != 0
+    assert not (tmp_path / "cut" / "result.json").exists()
+    resumed = run(what, quick(tmp_path / "cut", resume=True))
+    assert resumed.result["training"]["epochs"] == 4
+    assert_equal_runs(whole, resumed)
+
+
+def test_a_crash_loses_only_what_came_after_the_checkpoint(csv: Path, tmp_path: Path) -> None:
+    """Killed without warning after several checkpoints: metrics are cut back, then made again the same."""
+    what = small_experiment(csv, "mf")
+    whole = run(what, quick(tmp_path / "whole"))
+
+    def crash(stage: str, progress: Progress) -> None:
+        if progress.epoch == 4:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(what, quick(tmp_path / "cut", checkpoint_seconds=0.0), show=crash)
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 9, "step": 999, "loss": 0.0}\n{"epoch": 10, "st')
+    assert_equal_runs(whole, run(what, quick(tmp_path / "cut", resume=True)))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_newest_checkpoint_costs_an_epoch_not_the_run(
+    csv: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    what = small_experiment(csv, "mf")
+    whole = run(what, quick(tmp_path / "whole"))
+    run(dataclasses.replace(what, epochs=3), quick(tmp_path / "cut", checkpoint_seconds=0.0))
+    newest = tmp_path / "cut" / "checkpoints" / "12" / "state"
+    for file in [p for p in newest.rglob("*") if p.is_file()]:
+        file.write_bytes(file.read_bytes()[:40])
+    resumed = run(what, quick(tmp_path / "cut", resume=True))
+    assert "checkpoint 12" in caplog.text
+    assert resumed.result["metrics"] == whole.result["metrics"]
+    assert (resumed.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
+
+
+def test_more_epochs_prolong_a_run(csv: Path, tmp_path: Path) -> None:
+    what = small_experiment(csv, "mf")
+    short = dataclasses.replace(what, epochs=2)
+    assert short.hash == what.hash
+    first = run(short, quick(tmp_path / "a"))
+    longer = run(what, quick(tmp_path / "a", resume=True))
+    whole = run(what, quick(tmp_path / "b"))
+    assert first.result["test_scored"] == 1
+    assert longer.result["test_scored"] == 2
+    assert longer.result["metrics"] == whole.result["metrics"]
+    again = run(what, quick(tmp_path / "a", resume=True))
+    assert again.result == longer.result  # nothing left to do: the record stands
+
+
+def test_early_stopping_keeps_the_best_epoch(csv: Path, tmp_path: Path) -> None:
+    what = small_experiment(csv, "mf")
+    what = dataclasses.replace(what, epochs=60, stopping=dataclasses.replace(what.stopping, patience=2))
+    outcome = run(what, quick(tmp_path / "a"))
+    rows = [json.loads(line) for line in (outcome.path / "metrics.jsonl").read_text().splitlines()]
+    values = [row["valid/ndcg@3"] for row in rows]
+    training = outcome.result["training"]
+    assert training["stopped_by"] == "patience"
+    assert len(rows) == training["epochs"] == training["best_epoch"] + 2 < 60
+    assert training["best_epoch"] == 1 + int(np.argmax(values))
+    assert training["best_valid_ndcg@3"] == pytest.approx(max(values), rel=1e-6)
+
+
+def test_pretraining_is_a_run_inside_the_run_and_resumes(csv: Path, tmp_path: Path) -> None:
+    what = small_experiment(csv, "neumf")
+    what = dataclasses.replace(
+        what,
+        architecture=dataclasses.replace(what.architecture, pretrain_epochs=2),
+        optimization=dataclasses.replace(what.optimization, optimizer="sgd"),
+    )
+    whole = run(what, quick(tmp_path / "whole"))
+    assert sorted(p.name for p in whole.path.iterdir() if p.is_dir()) == ["checkpoints", "pretrain-gmf", "pretrain-mlp"]
+    assert "adam" in (whole.path / "pretrain-gmf" / "config.json").read_text()
+
+    def stop_in_mlp(stage: str, progress: Progress) -> None:
+        if stage == "mlp" and progress.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(what, quick(tmp_path / "cut"), show=stop_in_mlp)
+    assert_equal_runs(whole, run(what, quick(tmp_path / "cut", resume=True)))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(csv: Path, tmp_path: Path) -> None:
+    what = small_experiment(csv, "mf")
+    wild = dataclasses.replace(what.optimization, optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(Diverged, match=r"NaN or infinite at step \d+; no checkpoint was saved before"):
+        run(dataclasses.replace(what, optimization=wild), quick(tmp_path / "a"))
+    assert not (tmp_path / "a" / "result.json").exists()
+
+
+def test_diverging_later_names_the_last_good_checkpoint(csv: Path, tmp_path: Path) -> None:
+    what = small_experiment(csv, "mf")
+    rising = dataclasses.replace(what.optimization, optimizer="sgd", learning_rate=1e12, warmup_steps=10**9)
+    what = dataclasses.replace(
+        what, optimization=rising, epochs=400, stopping=dataclasses.replace(what.stopping, every=1)
+    )
+    with pytest.raises(Diverged, match=r"step \d+; the last good checkpoint is that of step \d+"):
+        run(what, quick(tmp_path / "a", checkpoint_seconds=0.0))
+
+
+def test_the_record_is_complete_and_repeats(csv: Path, tmp_path: Path) -> None:
+    what = small_experiment(csv, "neumf")
+    a, b = (run(what, quick(tmp_path / name)) for name in "ab")
+    assert stripped(a.result) == stripped(b.result)
+    assert read_json(a.path / "result.json") == a.result
+    for field in (
+        "metrics",
+        "experiment",
+        "experiment_hash",
+        "runtime",
+        "seed",
+        "data",
+        "protocol",
+        "code",
+        "machine",
+        "times",
+    ):
+        assert field in a.result
+    assert a.result["data"]["fingerprint"] == a.problem.dataset.fingerprint
+    assert a.result["test_scored"] == 1
+    assert parse_experiment(a.result["experiment"]) == what
+    assert set(a.result["code"]) == {"commit", "differs_from_commit"}
+    estimate = a.result["metrics"]["full"]["ndcg@3"]
+    assert estimate["low"] <= estimate["mean"] <= estimate["high"]
+    assert not [p for p in tmp_path.rglob("*.part")]
+
+
+def test_another_seed_is_another_run(csv: Path, tmp_path: Path) -> None:
+    one = small_experiment(csv, "mf")
+    two = dataclasses.replace(one, seed=2)
+    assert one.hash == two.hash
+    assert one.name != two.name
+    a, b = run(one, quick(tmp_path / "a")), run(two, quick(tmp_path / "b"))
+    assert a.result["training"] != b.result["training"]
+
+
+def test_resuming_what_may_not_be_resumed(csv: Path, tmp_path: Path) -> None:
+    what = small_experiment(csv, "mf")
+    run(what, quick(tmp_path / "a"))
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*")}
+    other = dataclasses.replace(what, loss=dataclasses.replace(what.loss, negatives=3))
+    with pytest.raises(InputError, match="holds a run already; continue it with --resume"):
+        run(what, quick(tmp_path / "a"))
+    with pytest.raises(InputError, match=r"made by another experiment \(loss.negatives: there 4, now 3\)"):
+        run(other, quick(tmp_path / "a", resume=True))
+    with pytest.raises(InputError, match="can only be raised"):
+        run(dataclasses.replace(what, epochs=1), quick(tmp_path / "a", resume=True))
+    write_small_csv(csv, seed=5)
+    with pytest.raises(InputError, match="begun on data with fingerprint"):
+        run(what, quick(tmp_path / "a", resume=True))
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "--epochs 0"),
+        ({"stopping": {"metric": "ndcq@10"}}, "unknown metric 'ndcq@10'"),
+        ({"stopping": {"metric": "rmse"}}, "--metric rmse is for --objective rating"),
+        ({"stopping": {"every": 9}}, "no validation would take place"),
+        ({"stopping": {"rule": "sampled"}}, "unknown candidate rule 'sampled'"),
+        ({"protocol": {"candidates": ("ful",)}}, "unknown candidate rule 'ful'"),
+        ({"optimization": {"batch_size": 5000}}, "--batch-size 5,000 is larger than"),
+        ({"optimization": {"batch_size": 0}}, "--batch-size 0: at least 1"),
+        ({"optimization": {"weight_decay": 0.1}}, "--weight-decay needs --optimizer adamw"),
+        ({"loss": {"negatives": 0}}, "--negatives 0"),
+        ({"data": "ml-100"}, "unknown data set 'ml-100': did you mean"),
+    ],
+)
+def test_bad_options_end_before_anything_is_written(
+    csv: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    what = small_experiment(csv, "mf")
+    for name, value in changes.items():
+        value = dataclasses.replace(getattr(what, name), **value) if isinstance(value, dict) else value
+        what = dataclasses.replace(what, **{name: value})
+    with pytest.raises(InputError, match=message):
+        run(what, quick(tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+
+
+def test_excluding_positives_of_a_user_who_has_everything(tmp_path: Path) -> None:
+    rows = [f"0,{i},3,{i}\n" for i in range(6)] + ["0,4,3,9\n", "0,5,3,10\n"] + [f"1,{i},3,{i}\n" for i in range(4)]
+    (tmp_path / "log.csv").write_text("user,item,rating,time\n" + "".join(rows))
+    what = small_experiment(tmp_path / "log.csv", "mf", optimization=experiment("mf").optimization)
+    what = dataclasses.replace(what, loss=dataclasses.replace(what.loss, exclude_positives=True))
+    what = dataclasses.replace(what, optimization=dataclasses.replace(what.optimization, batch_size=2))
+    with pytest.raises(InputError, match="1 users have every item in train"):
+        run(what, quick(tmp_path / "a"))
+
+
+def test_an_unwritable_run_directory(csv: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written to"):
+        run(small_experiment(csv, "mf"), quick(tmp_path / "file" / "run"))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_configuration_round_trips_through_json(model: str) -> None:
+    what = experiment(model, epochs=3)
+    stored = json.loads(json.dumps(to_json(what)))
+    assert parse_experiment(stored) == what
+    assert from_json(Runtime, json.loads(json.dumps(to_json(Runtime(run_dir=Path("x")))))) == Runtime(run_dir=Path("x"))
+
+
+def test_a_stored_configuration_without_a_newer_field_takes_its_default() -> None:
+    stored = to_json(experiment("mf"))
+    del stored["loss"]["exclude_positives"], stored["stopping"]["every"]
+    assert parse_experiment(stored) == experiment("mf")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": 1}, "Experiment: has no field 'colour'"),
+        ({"epochs": "many"}, "Experiment.epochs: expected int, got 'many'"),
+        ({"model": "deepfm"}, "unknown model 'deepfm'"),
+        ({"objective": "hinge"}, "unknown objective 'hinge'"),
+        ({"protocol": {"split": "loo"}}, "Experiment.protocol.split: expected"),
+    ],
+)
+def test_a_configuration_that_today_does_not_know(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_experiment(to_json(experiment("mf")) | change)
+
+
+def test_hash_ignores_seed_and_epochs_and_sees_the_rest() -> None:
+    base = experiment("neumf")
+    same = dataclasses.replace(base, seed=9, epochs=99)
+    assert base.hash == same.hash
+    others = [
+        dataclasses.replace(base, data="ml-1m"),
+        dataclasses.replace(base, architecture=dataclasses.replace(base.architecture, factors=16)),
+        dataclasses.replace(base, protocol=dataclasses.replace(base.protocol, split_seed=1)),
+    ]
+    assert len({base.hash, *(other.hash for other in others)}) == 4
+
+
+def test_neumf_beats_popularity_on_ml_100k(ml_100k: Dataset, tmp_path: Path) -> None:
+    """Five epochs on the real log, ranked among 99: better than popularity by far more than the intervals' width."""
+    from rec_jax.baselines.popularity import fit_popularity
+    from rec_jax.run import score
+
+    what = experiment("neumf", epochs=5)
+    what = dataclasses.replace(what, optimization=dataclasses.replace(what.optimization, learning_rate=0.003))
+    runtime = quick(tmp_path / "a", k=(10,), bootstrap=500)
+    outcome = run(what, runtime)
+    assert outcome.problem.dataset.fingerprint == ml_100k.fingerprint
+    popular = score(what, fit_popularity(outcome.problem.split), outcome.problem, runtime)
+    for rule in ("full", "ncf-99"):
+        assert outcome.result["metrics"][rule]["ndcg@10"]["mean"] > popular[rule]["ndcg@10"]["mean"]
+    assert outcome.result["metrics"]["ncf-99"]["hr@10"]["low"] > popular["ncf-99"]["hr@10"]["high"]
+
+
+def test_ratings_are_predicted_better_than_by_the_mean(ml_100k: Dataset, tmp_path: Path) -> None:
+    """RMSE of biased MF on a random split of ML-100K: the literature's SVDs reach .93 to .95, the mean 1.12."""
+    what = experiment("mf", "rating", epochs=8)
+    what = dataclasses.replace(
+        what,
+        protocol=dataclasses.replace(what.protocol, split="ratio", ratios=(0.7, 0.1, 0.2), candidates=("full",)),
+        optimization=dataclasses.replace(what.optimization, learning_rate=0.003),
+        stopping=dataclasses.replace(what.stopping, patience=0),
+    )
+    outcome = run(what, quick(tmp_path / "a", bootstrap=200))
+    test = outcome.problem.split.test
+    mean = float(np.sqrt(((test.rating - outcome.problem.split.train.rating.mean()) ** 2).mean()))
+    rmse = outcome.result["metrics"]["ratings"]["rmse"]
+    assert rmse["high"] < mean - 0.1
+    assert rmse["mean"] < 0.97
+
+
+def test_experiments_are_plain_values() -> None:
+    base = experiment("neumf")
+    assert base == experiment("neumf")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        base.seed = 2  # type: ignore[misc]
+    assert isinstance(base, Experiment)
