@@ -1,0 +1,197 @@
+"""The training script: flags, output, several real processes, every configuration field."""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.cli import parse_job
+from experiments.train import train
+from rec_jax import config
+from rec_jax.data.own import Columns
+from rec_jax.data.prepare import Preparation
+from rec_jax.registry import MODELS, OBJECTIVES, experiment
+from tests.helpers import write_small_csv
+
+ROOT = Path(__file__).parents[2]
+
+
+def flags(folder: Path, model: str = "mf", **changes: str) -> list[str]:
+    """Flags of a run of a second."""
+    values = {
+        "data": str(write_small_csv(folder / "log.csv")),
+        "rating-column": "rating",
+        "time-column": "time",
+        "batch-size": "64",
+        "epochs": "3",
+        "candidates": "full",
+        "wandb": "off",
+        "devices": "1",
+        "bootstrap": "50",
+        "run-dir": str(folder / "run"),
+        **changes,
+    }
+    return [model, *(word for name, value in values.items() for word in (f"--{name}", *value.split()))]
+
+
+def script(*arguments: str, devices: int = 1, wait: bool = True, **popen: Any) -> Any:
+    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    command = [sys.executable, "-m", *arguments]
+    if wait:
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment
+    )
+
+
+def test_prints_a_table_and_says_where_everything_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(flags(tmp_path, k="3 10"))
+    out = capsys.readouterr().out
+    for text in ("NDCG@10", "full", "best epoch", "test scored 1 time(s)", str(tmp_path / "run" / "result.json")):
+        assert text in out
+    assert (tmp_path / "run" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rating_objective_prints_rmse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(flags(tmp_path, objective="rating"))
+    out = capsys.readouterr().out
+    assert "RMSE" in out
+    assert "MAE" in out
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_model_takes_every_objective_and_its_flags(model: str, objective: str) -> None:
+    job = parse_job([model, "--objective", objective, "--l2", "0.5", "--seed", "7"], "p", "d")
+    assert job.experiment.objective == objective
+    assert isinstance(job.experiment.loss, OBJECTIVES[objective].config)
+    assert job.experiment.loss.l2 == 0.5
+    assert job.experiment.seed == 7
+    assert job.experiment == dataclasses.replace(
+        experiment(model, objective), seed=7, loss=dataclasses.replace(OBJECTIVES[objective].config(), l2=0.5)
+    )
+
+
+def test_help_names_every_hyper_parameter(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_job(["neumf", "--help"], "p", "d")
+    out = capsys.readouterr().out
+    for flag in (
+        "--factors",
+        "--negatives",
+        "--learning-rate",
+        "--seed",
+        "--epochs",
+        "--run-dir",
+        "--resume",
+        "--devices",
+    ):
+        assert flag in out
+
+
+def test_typos_are_answered_with_the_right_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_job(["neumf", "--learning-rat", "1"], "p", "d")
+    assert "--learning-rate" in capsys.readouterr().err
+
+
+def test_bad_input_is_one_message_and_exit_code_2(tmp_path: Path) -> None:
+    done = script("experiments.train", "mf", "--data", "ml-100", "--run-dir", str(tmp_path / "x"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown data set 'ml-100': did you mean ml-100k")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_two_processes_train_as_one_and_process_0_alone_writes(tmp_path: Path) -> None:
+    """Real processes on localhost, two devices each, against one process with four; then both resume."""
+
+    def together(epochs: str, *more: str) -> None:
+        address = f"127.0.0.1:{free_port()}"
+        workers = []
+        for i in range(2):
+            arguments = flags(tmp_path, epochs=epochs, **{"run-dir": str(tmp_path / f"p{i}")})
+            arguments = [a for j, a in enumerate(arguments) if "--devices" not in arguments[max(0, j - 1) : j + 1]]
+            where = ["--coordinator", address, "--processes", "2", "--process-id", str(i), *more]
+            workers.append(script("experiments.train", *arguments, *where, devices=2, wait=False))
+        for worker in workers:
+            out, _ = worker.communicate(timeout=240)
+            assert worker.returncode == 0, out
+
+    together("2")
+    together("3", "--resume")
+    assert not (tmp_path / "p1").exists()
+    alone = script("experiments.train", *flags(tmp_path, devices="4"), devices=4)
+    assert alone.returncode == 0, alone.stderr
+    rows = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("p0", "run")
+    ]
+    assert len(rows[0]) == len(rows[1]) == 3
+    for ours, theirs in zip(*rows):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("p0", "run")]
+    assert results[0]["machine"]["processes"] == 2
+    assert results[0]["machine"]["devices"] == results[1]["machine"]["devices"] == 4
+    assert results[0]["metrics"]["full"]["auc"]["mean"] == pytest.approx(
+        results[1]["metrics"]["full"]["auc"]["mean"], abs=1e-3
+    )
+
+
+CONFIGURED = [
+    *(row.config for row in MODELS.values()),
+    *(row.config for row in OBJECTIVES.values()),
+    config.Experiment,
+    config.Runtime,
+    config.Protocol,
+    config.Optimization,
+    config.Stopping,
+    Preparation,
+    Columns,
+]
+
+
+def test_every_configuration_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that touch everything, watched: a field that only gets copied or stored would not be noticed."""
+    read: dict[type, set[str]] = defaultdict(set)
+    storing = {"to_json", "from_json", "canonical"}
+
+    def watch(cls: type) -> Any:
+        plain = cls.__getattribute__
+
+        def noticed(self: Any, name: str) -> Any:
+            caller = sys._getframe(1).f_code
+            if str(ROOT) in caller.co_filename and caller.co_name not in storing and "tests" not in caller.co_filename:
+                for base in type(self).__mro__:
+                    read[base].add(name)
+            return plain(self, name)
+
+        return noticed
+
+    for cls in CONFIGURED:
+        monkeypatch.setattr(cls, "__getattribute__", watch(cls))
+    decay = {"optimizer": "adamw", "weight-decay": "0.1", "decay": "cosine", "decay-epochs": "3", "warmup-steps": "2"}
+    runs = [
+        flags(tmp_path, **decay, k="3", **{"run-dir": str(tmp_path / "a"), "coordinator": "none"}),
+        flags(tmp_path, "neumf", **{"run-dir": str(tmp_path / "b"), "pretrain-epochs": "1", "clip-norm": "1"}),
+        flags(tmp_path, "mlp", objective="bpr", **{"run-dir": str(tmp_path / "c"), "duplicates": "last"}),
+        flags(tmp_path, "gmf", objective="rating", split="ratio", **{"run-dir": str(tmp_path / "d")}),
+    ]
+    for arguments in runs:
+        train([*arguments, "--no-progress"])
+    for cls in CONFIGURED:
+        missing = {field.name for field in dataclasses.fields(cls)} - read[cls]
+        assert not missing, f"{cls.__name__}: nothing reads {missing}"

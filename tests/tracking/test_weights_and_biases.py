@@ -1,0 +1,98 @@
+"""W&B: a real offline run read back from its file, and failures that cost a warning."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rec_jax.run import run
+from rec_jax.tracking.weights_and_biases import Tracker, logged_in
+from tests.helpers import quick, small_experiment, write_small_csv
+
+
+def records(path: Path) -> list[Any]:
+    """The protocol buffers of a .wandb file: LevelDB's log format, blocks of 32 KiB with 7-byte headers."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, found, pending, at = path.read_bytes(), [], b"", 7  # the file begins with a header of 7 bytes
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        if kind == 0:
+            break
+        pending += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or last part
+            record = Record()
+            record.ParseFromString(pending)
+            found.append(record)
+            pending = b""
+    return found
+
+
+# W&B's own start-up leaves warnings of its own behind.
+@pytest.mark.filterwarnings("ignore")
+def test_an_offline_run_holds_configuration_and_epochs(tmp_path: Path) -> None:
+    what = small_experiment(write_small_csv(tmp_path / "log.csv"), "mf")
+    outcome = run(what, quick(tmp_path / "run", wandb="offline"))
+    (file,) = (tmp_path / "run" / "wandb").rglob("*.wandb")
+    found = records(file)
+    logged = [
+        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        for record in found
+        if record.WhichOneof("record_type") == "history"
+    ]
+    rows = [json.loads(line) for line in (outcome.path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["loss"] for row in logged] == [row["loss"] for row in rows]
+    assert [row["valid/ndcg@3"] for row in logged] == [row["valid/ndcg@3"] for row in rows]
+    started = next(record.run for record in found if record.WhichOneof("record_type") == "run")
+    config = {item.key: json.loads(item.value_json) for item in started.config.update}
+    assert config["experiment"]["model"] == "mf"
+    assert started.display_name == what.name
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_failing_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    def broken(**_: Any) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    what = small_experiment(write_small_csv(tmp_path / "log.csv"), "mf")
+    with caplog.at_level(logging.WARNING):
+        outcome = run(what, quick(tmp_path / "run", wandb="offline"))
+    assert "W&B failed (RuntimeError: no room)" in caplog.text
+    assert outcome.result["training"]["epochs"] == 4
+
+
+def test_failing_while_logging_is_a_warning_too(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    class Broken:
+        def log(self, *_: Any, **__: Any) -> None:
+            raise OSError("disk full")
+
+    tracker = Tracker("off", "p", tmp_path, "n", {}, "g")
+    tracker._run = Broken()
+    tracker.log(1, {"loss": 1.0})
+    tracker.log(2, {"loss": 1.0})
+    tracker.finish({})
+    assert caplog.text.count("W&B failed") == 1
+
+
+def test_logged_in_means_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not logged_in()
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password 0123\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    assert logged_in()
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    monkeypatch.setenv("WANDB_API_KEY", "x")
+    assert logged_in()
