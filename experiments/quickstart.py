@@ -23,6 +23,7 @@ from rec_jax import registry
 from rec_jax.baselines.popularity import fit_popularity
 from rec_jax.config import Experiment, Optimization, Runtime, Stopping
 from rec_jax.data.registry import DEFAULT_FOLDER
+from rec_jax.files import write_json
 from rec_jax.models.mf import MFConfig
 from rec_jax.models.ncf import NeuMFConfig
 from rec_jax.objectives.pointwise import Pointwise
@@ -33,6 +34,7 @@ from rec_jax.tracking.console import ProgressBar, results_table
 from rec_jax.tracking.plots import learning_curves
 from rec_jax.tracking.rundir import RunDir
 
+SHOWN = ["hr@10", "ndcg@10"]
 TUNED: dict[str, Any] = {"optimization": Optimization(learning_rate=0.003), "stopping": Stopping(patience=8)}
 MODELS: dict[str, dict[str, Any]] = {
     "mf": {"architecture": MFConfig(factors=64), "loss": Pointwise(l2=0.003)},
@@ -81,7 +83,7 @@ def script(argv: Sequence[str]) -> None:
     neumf = outcomes["neumf"]
     rows = {"popularity": score(experiments["neumf"], fit_popularity(problem.split), problem, runtime)}
     rows |= {name: outcome.result["metrics"] for name, outcome in outcomes.items()}
-    console.print(results_table(rows, {rule: ["hr@10", "ndcg@10"] for rule in problem.test}))
+    console.print(results_table(rows, {rule: SHOWN for rule in problem.test}))
     console.print(
         f"means over {len(problem.test['full'].user):,} users of the test split, with 95 % bootstrap intervals; "
         "'full' ranks all items not seen, 'ncf-99' the held-out item among 99 unseen ones",
@@ -94,12 +96,22 @@ def script(argv: Sequence[str]) -> None:
     curve = folder / "learning_curve.png"
     directories = {name: RunDir(outcome.path) for name, outcome in outcomes.items()}
     learning_curves({name: d.rows(d.metrics) for name, d in directories.items()}, "ndcg@10", curve)
+    seconds = time.monotonic() - began
+    write_json(folder / "summary.json", _record(rows, neumf, seconds))
     console.print(
         f"run     {neumf.path}\nresult  {neumf.path / 'result.json'}\ncurve   {curve}\n"
-        f"trained and evaluated in {time.monotonic() - began:.0f} s",
+        f"trained and evaluated in {seconds:.0f} s",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _record(rows: dict[str, Any], neumf: Outcome, seconds: float) -> dict[str, Any]:
+    """What the README's table is made of."""
+    shown = {rule: SHOWN for rule in neumf.problem.test}
+    kept = {model: {rule: {n: row[rule][n] for n in SHOWN} for rule in shown} for model, row in rows.items()}
+    shared = {key: neumf.result[key] for key in ("data", "protocol", "code", "machine")}
+    return {"metrics": kept, "shown": shown, "seconds": seconds, **shared}
 
 
 def _experiment(name: str, options: Options) -> Experiment:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def run(
     recommender = build(experiment, problem)
     directory = RunDir((runtime.run_dir or runtime.runs / experiment.name).expanduser())
     loaded = time.monotonic()
-    state, seconds = _train(experiment, runtime, problem, recommender, devices, directory, show)
+    state = _train(_Session(experiment, runtime, problem, devices, directory, show), recommender)
     scorer = scorer_of(experiment, recommender, state.best_params, state.best_extra)
     before = read_json(directory.result) if directory.result.exists() else None
     if before is not None and before["training"]["steps"] == int(state.step):
@@ -98,8 +98,7 @@ def run(
         "machine": machine(devices.count),
         "times": {
             "load_seconds": loaded - began,
-            "train_seconds": seconds["train_seconds"],
-            "valid_seconds": seconds["valid_seconds"],
+            **directory.seconds(),
             "test_seconds": done - trained,
             "total_seconds": done - began,
         },
@@ -156,96 +155,77 @@ def restore(store: Checkpoints | None, blank: TrainState) -> TrainState | None:
     return jax.tree.map(np.asarray, agree_tree(host if found is None else found))
 
 
-def _train(
-    experiment: Experiment,
-    runtime: Runtime,
-    problem: Problem,
-    recommender: Recommender,
-    devices: Devices,
-    directory: RunDir,
-    show: Show,
-) -> tuple[TrainState, dict[str, float]]:
-    """The final state, and the seconds of training and validation over all sessions of the run."""
+@dataclass(frozen=True)
+class _Session:
+    """One training: what, where and how, on what, and who watches."""
+
+    experiment: Experiment
+    runtime: Runtime
+    problem: Problem
+    devices: Devices
+    directory: RunDir
+    show: Show
+
+
+def _train(session: _Session, recommender: Recommender) -> TrainState:
+    """The final state; epochs, checkpoints and W&B are written on the way, by process 0."""
+    experiment, problem, metric = session.experiment, session.problem, session.experiment.stopping.metric
     if is_writer():
-        directory.open(experiment, runtime, problem.dataset.fingerprint)
-    pretrained = _pretrain(experiment, runtime, problem, devices, directory, show)
-    blank = blank_state(experiment, recommender, problem, pretrained)
-    prepare = jax.jit(recommender.prepare)
-    metric = experiment.stopping.metric
+        session.directory.open(experiment, session.runtime, problem.dataset.fingerprint)
+    blank = blank_state(experiment, recommender, problem, _pretrain(session))
 
     def validate(params: Any, extra: Any) -> dict[str, float]:
-        scorer = Scorer(experiment.model, prepare(params, extra), recommender.scores, recommender.score_candidates)
+        scorer = scorer_of(experiment, recommender, params, extra)
         if metric in ERRORS:
             error = rating_errors(scorer, problem.split.valid)
             return {"rmse": rmse(error), "mae": mae(error)}
         return {metric: validation(scorer, problem.valid, metric)}
 
-    if not is_writer():
-        state = (restore(None, blank) if runtime.resume else None) or blank
-        return _fit(experiment, recommender, state, problem, devices, validate), {
-            "train_seconds": 0.0,
-            "valid_seconds": 0.0,
-        }
-    with closing(Checkpoints(directory.checkpoints)) as store:
-        state = (restore(store, blank) if runtime.resume else None) or blank
-        directory.truncate(int(state.step))
-        config = {"experiment": to_json(experiment), "runtime": to_json(runtime)}
-        tracker = Tracker(
-            runtime.wandb, runtime.wandb_project, directory.path, experiment.name, config, group=experiment.hash
-        )
-
-        def on_epoch(epoch: Epoch) -> None:
-            place = {"epoch": epoch.epoch, "step": epoch.step}
-            directory.append(directory.metrics, place | epoch.metrics)
-            directory.append(directory.timings, place | epoch.timings)
-            tracker.log(epoch.step, epoch.metrics | epoch.timings)
-
-        state = _fit(
-            experiment,
+    with _written(session) as (store, watchers):
+        state = (restore(store, blank) if session.runtime.resume else None) or blank
+        if is_writer():
+            session.directory.truncate(int(state.step))
+        return fit(
             recommender,
+            optimizer(experiment.optimization, recommender.steps_per_epoch),
             state,
-            problem,
-            devices,
-            validate,
+            problem.train,
+            device_key(experiment.seed, "train"),
+            devices=session.devices,
+            epochs=experiment.epochs,
+            stopping=experiment.stopping,
+            lower_is_better=metric in ERRORS,
+            validate=validate,
             store=store,
-            checkpoint_seconds=runtime.checkpoint_seconds,
-            on_chunk=lambda progress: show(experiment.model, progress),
-            on_epoch=on_epoch,
+            checkpoint_seconds=session.runtime.checkpoint_seconds,
+            **watchers,
         )
-        tracker.finish({"best_epoch": int(state.best_epoch)})
-    timings = directory.rows(directory.timings)
-    names = ("train_seconds", "valid_seconds")
-    return state, {name: sum(row.get(name, 0.0) for row in timings) for name in names}
 
 
-def _fit(
-    experiment: Experiment,
-    recommender: Recommender,
-    state: TrainState,
-    problem: Problem,
-    devices: Devices,
-    validate: Callable[[Any, Any], dict[str, float]],
-    **watchers: Any,
-) -> TrainState:
-    return fit(
-        recommender,
-        optimizer(experiment.optimization, recommender.steps_per_epoch),
-        state,
-        problem.train,
-        device_key(experiment.seed, "train"),
-        devices=devices,
-        epochs=experiment.epochs,
-        stopping=experiment.stopping,
-        lower_is_better=experiment.stopping.metric in ERRORS,
-        validate=validate,
-        **watchers,
-    )
+@contextmanager
+def _written(session: _Session) -> Iterator[tuple[Checkpoints | None, dict[str, Any]]]:
+    """The checkpoints, and the watchers that write epochs down; neither in a process that does not write."""
+    if not is_writer():
+        yield None, {}
+        return
+    experiment, runtime, directory = session.experiment, session.runtime, session.directory
+    with closing(Checkpoints(directory.checkpoints)) as store:
+        config = {"experiment": to_json(experiment), "runtime": to_json(runtime)}
+        where = (runtime.wandb, runtime.wandb_project, directory.path)
+        with closing(Tracker(*where, experiment.name, config, group=experiment.hash)) as tracker:
+
+            def on_epoch(epoch: Epoch) -> None:
+                place = {"epoch": epoch.epoch, "step": epoch.step}
+                directory.append(directory.metrics, place | epoch.metrics)
+                directory.append(directory.timings, place | epoch.timings)
+                tracker.log(epoch.step, epoch.metrics | epoch.timings)
+
+            yield store, {"on_chunk": lambda p: session.show(experiment.model, p), "on_epoch": on_epoch}
 
 
-def _pretrain(
-    experiment: Experiment, runtime: Runtime, problem: Problem, devices: Devices, directory: RunDir, show: Show
-) -> Any:
+def _pretrain(session: _Session) -> Any:
     """Parameters glued from models trained first, each in a directory inside the run's; None if not asked."""
+    experiment = session.experiment
     how = registry.MODELS[experiment.model].pretraining
     epochs = getattr(experiment.architecture, "pretrain_epochs", 0)
     if how is None or epochs == 0:
@@ -266,8 +246,8 @@ def _pretrain(
                 weight_decay=0.0,
             ),
         )
-        inside = RunDir(directory.path / f"pretrain-{name}")
-        state, _ = _train(part, runtime, problem, build(part, problem), devices, inside, show)
+        inside = RunDir(session.directory.path / f"pretrain-{name}")
+        state = _train(dataclasses.replace(session, experiment=part, directory=inside), build(part, session.problem))
         parts.append(state.best_params)
     return how.glue(*parts, experiment.architecture.alpha)
 

@@ -2,8 +2,8 @@
 
     python recbole_neumf.py FOLDER BATCH_EXAMPLES NEGATIVES FACTORS EPOCHS
 
-It runs in RecBole's own environment. FOLDER/log/log.inter is the log; one line of JSON is printed. RecBole's batch counts a positive and its negatives,
-and its negatives are never known positives; both systems leave out dropout.
+It runs in RecBole's own environment; FOLDER/log/log.inter is the log; one line of JSON is printed. RecBole's batch
+counts a positive and its negatives, and its negatives are never known positives; both systems leave out dropout.
 """
 
 import json

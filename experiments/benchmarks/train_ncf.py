@@ -66,9 +66,9 @@ class Options:
 def random_log() -> Interactions:
     """Distinct (user, item) pairs, every user and item among them."""
     rng = host_rng(0, "benchmark log")
-    pairs = rng.choice(USERS * ITEMS, EVENTS, replace=False)
-    pairs[:USERS] = np.arange(USERS) * ITEMS + np.arange(USERS) % ITEMS
-    pairs = np.unique(pairs)
+    everybody = np.arange(USERS) * ITEMS + np.arange(USERS) % ITEMS
+    others = np.setdiff1d(rng.integers(0, USERS * ITEMS, EVENTS + EVENTS // 10), everybody)
+    pairs = np.sort(np.concatenate([everybody, rng.choice(others, EVENTS - USERS, replace=False)]))
     user, item = (pairs // ITEMS).astype(np.int32), (pairs % ITEMS).astype(np.int32)
     return Interactions(user, item, np.ones(len(pairs), np.float32), np.zeros(len(pairs), np.int64))
 

@@ -1,6 +1,7 @@
 """A number's birth certificate: the code, packages and devices it came from."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -32,6 +33,7 @@ def machine(devices: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "device": jax.local_devices()[0].device_kind,
         "platform": jax.default_backend(),
+        "cores": os.cpu_count(),
         "devices": devices,
         "processes": jax.process_count(),
     }

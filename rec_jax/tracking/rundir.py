@@ -77,6 +77,11 @@ class RunDir:
             return []
         return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
 
+    def seconds(self) -> dict[str, float]:
+        """Seconds of training and validation, over all sessions of the run."""
+        rows = self.rows(self.timings)
+        return {name: sum(row.get(name, 0.0) for row in rows) for name in ("train_seconds", "valid_seconds")}
+
     def truncate(self, step: int) -> None:
         """Drop the metrics of epochs after `step`, which will be made again, and lines cut off by a crash."""
         for path, last in ((self.metrics, step), (self.timings, math.inf)):

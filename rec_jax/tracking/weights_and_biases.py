@@ -41,11 +41,10 @@ class Tracker:
             except Exception as error:
                 self._give_up(error)
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Store the final numbers and close the run."""
+    def close(self) -> None:
+        """Close the run."""
         if self._run is not None:
             try:
-                self._run.summary.update(summary)
                 self._run.finish()
             except Exception as error:
                 self._give_up(error)

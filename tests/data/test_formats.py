@@ -1,5 +1,6 @@
 """Loaders on hand-made lines in each official format, and both routes to MovieLens-100K against each other."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,20 @@ def test_the_published_files(name: str) -> None:
     if name == "ml-1m-ncf":
         assert dataset.authors is not None
         assert np.bincount(dataset.authors.part).tolist() == [988_129, 6040, 6040]
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason="the folder of MovieLens-1M is not on this machine")
+def test_original_lines_of_ml_1m(tmp_path: Path) -> None:
+    """The first 2,999 users' lines of the official file, with their times: counted independently beforehand."""
+    source = SHARED_DATA / "ml-1m"
+    lines = gzip.decompress((source / "ratings_users_1-2999_with_timestamps.dat.gz").read_bytes())
+    (tmp_path / "ratings.dat").write_bytes(lines)
+    for name in ("movies.dat", "users.dat"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    dataset = load_1m_official(tmp_path)
+    assert (dataset.n_users, dataset.n_items, len(dataset.interactions)) == (2999, 3615, 487_650)
+    assert dataset.interactions.time.min() > 0
+    assert dataset.item_label(dataset.item_index("1193")) == "One Flew Over the Cuckoo's Nest (1975)"
 
 
 @pytest.mark.parametrize(

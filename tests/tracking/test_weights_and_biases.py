@@ -82,7 +82,7 @@ def test_failing_while_logging_is_a_warning_too(caplog: pytest.LogCaptureFixture
     tracker._run = Broken()
     tracker.log(1, {"loss": 1.0})
     tracker.log(2, {"loss": 1.0})
-    tracker.finish({})
+    tracker.close()
     assert caplog.text.count("W&B failed") == 1
 
 

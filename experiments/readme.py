@@ -1,0 +1,106 @@
+"""Rewrite the README's tables from the committed records (`--check` only compares).
+
+python -m experiments.readme
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from experiments.cli import main
+from rec_jax.errors import InputError
+from rec_jax.files import atomic, read_json
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "experiments" / "records"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do."""
+
+    check: bool = False
+    """Change nothing; fail where the README differs from its records."""
+
+
+def quickstart(record: dict[str, Any]) -> str:
+    """The table of `make run`, and what it was made of."""
+    names = record["shown"]
+    head = [f"{name.upper()}, `{rule}`" for rule, of_rule in names.items() for name in of_rule]
+    lines = ["| model | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
+    for model, metrics in record["metrics"].items():
+        cells = [metrics[rule][name] for rule, of_rule in names.items() for name in of_rule]
+        shown = [f"{c['mean']:.4f} ({c['low']:.3f}–{c['high']:.3f})" for c in cells]
+        lines.append(f"| {model} | " + " | ".join(shown) + " |")
+    machine, data = record["machine"], record["data"]
+    users = next(iter(record["protocol"]["rules"].values()))["users"]
+    lines += [
+        "",
+        f"Means over {users:,} users with 95 % bootstrap intervals, one seed, {data['name']}, "
+        f"{record['protocol']['split']}; `full` ranks all items not seen, `ncf-99` the held-out item among 99 unseen "
+        f"ones. Trained and evaluated in {record['seconds']:.0f} s on {machine['cores']} cores ({machine['platform']}, "
+        f"jax {machine['packages']['jax']}). Record: [quickstart.json](experiments/records/quickstart.json).",
+        "",
+        "![Learning curves of the two models](experiments/records/quickstart.png)",
+    ]
+    return "\n".join(lines)
+
+
+def train_ncf(record: dict[str, Any]) -> str:
+    """The table of the training benchmark."""
+    lines = ["| batch | rec_jax | RecBole 1.2.1 | ratio |", "|---|---|---|---|"]
+    for row in record["rows"]:
+        ours, peer = row["ours"], row.get("recbole")
+        cells = [
+            f"{side['examples_per_second'] / 1e6:.2f} M examples/s, {side['peak_bytes'] / 2**20:.0f} MB"
+            if side
+            else "–"
+            for side in (ours, peer)
+        ]
+        lines.append(f"| {row['batch']} | {cells[0]} | {cells[1]} | {row['ratio']:.1f} |" if peer else "")
+    machine = record["machine"]
+    lines += [
+        "",
+        f"Training NeuMF ({record['factors']} factors, {record['negatives']} negatives) on {record['users']:,} users × "
+        f"{record['items']:,} items, {record['events']:,} events; an example is a scored pair, the memory is the whole "
+        f"process's peak. {machine['cores']} cores, {machine['platform']}, jax {machine['packages']['jax']}; the peer "
+        "in the same run. `python -m experiments.benchmarks.train_ncf` measures it again; record: "
+        "[train_ncf.json](experiments/records/train_ncf.json).",
+    ]
+    return "\n".join(lines)
+
+
+BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {"quickstart": quickstart, "train_ncf": train_ncf}
+
+
+def rendered(text: str) -> str:
+    """The README with every generated block made anew. InputError: a block or its record is missing."""
+    for name, render in BLOCKS.items():
+        pattern = rf"(<!-- begin generated: {name} -->\n).*?(<!-- end generated: {name} -->)"
+        block = render(read_json(RECORDS / f"{name}.json"))
+        found = list(re.finditer(pattern, text, flags=re.DOTALL))
+        if len(found) != 1:
+            raise InputError(f"README.md: expected one block '{name}', found {len(found)}")
+        text = text[: found[0].end(1)] + block + "\n" + text[found[0].start(2) :]
+    return text
+
+
+def script(argv: Sequence[str]) -> None:
+    """Rewrite or compare."""
+    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.readme", description=__doc__)
+    path = ROOT / "README.md"
+    old = path.read_text()
+    new = rendered(old)
+    if options.check and new != old:
+        raise InputError("README.md differs from its records; run python -m experiments.readme")
+    if not options.check:
+        with atomic(path) as file:
+            file.write(new.encode())
+
+
+if __name__ == "__main__":
+    main(script)
