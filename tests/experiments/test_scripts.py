@@ -39,4 +39,4 @@ def test_quickstart_on_the_real_log(tmp_path: Path, capsys: pytest.CaptureFixtur
     for text in ("popularity", "neumf", "HR@10", "NDCG@10", "ncf-99", "95 % bootstrap", "history", "result.json"):
         assert text in out
     (folder,) = tmp_path.iterdir()
-    assert sorted(p.name for p in folder.iterdir()) == ["learning_curve.png", "mf", "neumf"]
+    assert sorted(p.name for p in folder.iterdir()) == ["learning_curve.png", "mf", "neumf", "summary.json"]
