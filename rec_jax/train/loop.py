@@ -108,7 +108,6 @@ def fit(
                 raise _diverged(int(bad_step), store)
             done = (step - 1) % steps_per_epoch + 1
             epoch, rate = (step - 1) // steps_per_epoch + 1, steps * _examples(recommender) / seconds
-            on_chunk(Progress(epoch, epochs, step / (epochs * steps_per_epoch), float(loss_sum) / done, rate, valid))
             # The first chunks also compile; grow slowly, so that one slow chunk does not set the pace.
             chunk_steps = max(1, min(chunk_steps * 4, round(steps * SECONDS_PER_CHUNK / seconds)))
             if done == steps_per_epoch:
@@ -124,6 +123,7 @@ def fit(
                     timings["valid_seconds"] = time.monotonic() - began
                 on_epoch(Epoch(epoch, step, metrics, timings))
                 spent = 0.0
+            on_chunk(Progress(epoch, epochs, step / (epochs * steps_per_epoch), float(loss_sum) / done, rate, valid))
             if interrupted.is_set():
                 save()
                 raise KeyboardInterrupt
