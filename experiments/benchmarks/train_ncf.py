@@ -138,7 +138,8 @@ def script(argv: Sequence[str]) -> None:
     console.print(
         f"{USERS:,} users, {ITEMS:,} items, {len(log):,} events, {os.cpu_count()} cores, {platform.machine()}"
     )
-    batches = {"2,048 events": 2048, "2,048 examples": 2048 // (1 + NEGATIVES)}
+    count = len(jax.devices())  # which has to share a batch evenly
+    batches = {"2,048 events": 2048 // count * count, "2,048 examples": 2048 // (1 + NEGATIVES) // count * count}
     python = peer_python(console) if options.peer == "recbole" else None
     rows = []
     for name, batch in batches.items():

@@ -56,7 +56,7 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
             counts = _count_candidates(scorer.score_candidates, scorer.cache, query, positives, ids)
         *columns, candidates, undefined = (np.asarray(c)[: len(rows)] for c in counts)
         if undefined.any():
-            user = int(questions.user[rows[undefined.argmax()]])
+            user = int(questions.user[rows[int(np.argmax(undefined))]])
             raise ValueError(f"{scorer.name}: a score of user {user} is NaN; ranks would be arbitrary")
         lengths = np.array([len(questions.positives[r]) for r in rows])
         real = np.arange(positives.shape[1]) < lengths[:, None]

@@ -1,11 +1,13 @@
 """The list of experiments, recommending, and the first command."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from experiments import quickstart, recommend
 from experiments.__main__ import listing
+from experiments.benchmarks import train_ncf
 from experiments.train import train
 from rec_jax.errors import InputError
 from tests.experiments.test_train import flags
@@ -40,3 +42,18 @@ def test_quickstart_on_the_real_log(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert text in out
     (folder,) = tmp_path.iterdir()
     assert sorted(p.name for p in folder.iterdir()) == ["learning_curve.png", "mf", "neumf", "summary.json"]
+
+
+def test_the_training_benchmark_on_a_small_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("USERS", 60), ("ITEMS", 2000), ("EVENTS", 5000)):
+        monkeypatch.setattr(train_ncf, name, value)
+    log = train_ncf.random_log()
+    assert len(set(zip(log.user.tolist(), log.item.tolist()))) == len(log) == 5000
+    assert len(set(log.user.tolist())) == 60
+    train_ncf.script(["--peer", "none", "--epochs", "1", "--out", str(tmp_path / "record.json")])
+    assert "M examples/s" in capsys.readouterr().out
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert [row["batch"] for row in record["rows"]] == ["2,048 events", "2,048 examples"]
+    assert all(row["ours"]["examples_per_second"] > 0 for row in record["rows"])
