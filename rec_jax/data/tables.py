@@ -20,6 +20,8 @@ class Table:
     columns: dict[str, np.ndarray]
     first_line: int
     """The line of the first row in the file (1 without a header, 2 with one)."""
+    unit: str = "line"
+    """What a row is called: Parquet files have no lines."""
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -28,7 +30,7 @@ class Table:
         """The error for one cell."""
         value = self.columns[name][row].item()
         return InputError(
-            f"{self.path}, line {row + self.first_line}, field '{name}': expected {expected}, got {value!r}"
+            f"{self.path}, {self.unit} {row + self.first_line}, field '{name}': expected {expected}, got {value!r}"
         )
 
     def ids(self, name: str) -> np.ndarray:
@@ -36,8 +38,14 @@ class Table:
         column = self.columns[name]
         if column.dtype.kind in "iu":
             return column
+        if column.dtype.kind == "f":  # as Parquet files of pandas hold whole numbers with gaps
+            bad = np.flatnonzero(~(np.isfinite(column) & (column == np.floor(column))))
+            if bad.size:
+                raise self.fail(int(bad[0]), name, "an id, a whole number or text")
+            return column.astype(np.int64)
+        column = column.astype(str)
         if (empty := np.flatnonzero(column == "")).size:
-            raise self.fail(int(empty[0]), name, f"a {name} id")
+            raise self.fail(int(empty[0]), name, "an id")
         try:
             numbers = column.astype(np.int64)
         except (ValueError, OverflowError):
@@ -154,13 +162,14 @@ def read_named(path: Path, names: Sequence[str]) -> Table:
         raise InputError(f"{path}: has no column {missing[0]!r}; its columns are {', '.join(frame.columns)}")
     if frame.height == 0:
         raise InputError(f"{path}: has a header and no event")
+    first, unit = (1, "row") if path.suffix == ".parquet" else (2, "line")
     for name in names:
         if (nulls := frame[name].is_null()).any():
-            line = int(nulls.arg_max() or 0) + 2
-            raise InputError(f"{path}, line {line}, field {name!r}: is empty; every event needs one")
+            row = int(nulls.arg_max() or 0) + first
+            raise InputError(f"{path}, {unit} {row}, field {name!r}: is empty; every event needs one")
     columns = {name: frame[name].to_numpy() for name in names}
     columns = {name: c.astype(str) if c.dtype.kind == "O" else c for name, c in columns.items()}
-    return Table(path, columns, first_line=2)
+    return Table(path, columns, first, unit)
 
 
 def _malformed(path: Path, separator: str | None, error: Exception) -> InputError:

@@ -1,5 +1,6 @@
 """A log of the user's own: three formats, and every kind of bad row."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,29 @@ def test_a_missing_file_and_an_unknown_ending(tmp_path: Path) -> None:
         load(str(tmp_path / "none.csv"))
     with pytest.raises(InputError, match="ends in"):
         load_own(tmp_path / "log.xlsx", Columns())
+
+
+def test_parquet_s_own_types(tmp_path: Path) -> None:
+    """Floats that are whole (as pandas writes integers with gaps), booleans, moments; other floats are no ids."""
+    path, noon = tmp_path / "a.parquet", datetime(2020, 1, 1, 12, tzinfo=UTC)
+    polars.DataFrame({"user": [2.0, 1.0], "item": [True, False], "t": [noon, noon]}).write_parquet(path)
+    found = load_own(path, Columns(time_column="t"))
+    assert found.user_ids.tolist() == ["1", "2"]
+    assert found.item_ids.tolist() == ["False", "True"]
+    assert found.interactions.time.tolist() == [1577880000] * 2
+    polars.DataFrame({"user": [1.0, 1.5], "item": [1, 2]}).write_parquet(path)
+    with pytest.raises(InputError, match=r"row 2, field 'user': expected an id, a whole number or text, got 1\.5"):
+        load_own(path, Columns())
+    polars.DataFrame({"user": [1, None], "item": [1, 2]}).write_parquet(path)
+    with pytest.raises(InputError, match="row 2, field 'user': is empty"):
+        load_own(path, Columns())
+
+
+def test_windows_line_ends_and_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("\ufeffuser,item\r\nb,y\r\na,x\r\n".encode())
+    found = load_own(tmp_path / "a.csv", Columns())
+    assert found.user_ids.tolist() == ["a", "b"]
+    assert found.item_ids.tolist() == ["x", "y"]
 
 
 def test_a_broken_parquet_file(tmp_path: Path) -> None:
