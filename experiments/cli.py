@@ -1,15 +1,18 @@
 """What the scripts share: reading an Experiment from flags, and ending well on bad input. (Not an experiment.)"""
 
+import dataclasses
 import itertools
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import tyro
 
 from rec_jax import registry
 from rec_jax.config import Experiment, Runtime
+from rec_jax.data.own import OWN_FORMATS
 from rec_jax.errors import Diverged, InputError
 
 
@@ -37,8 +40,11 @@ def parse_job(argv: Sequence[str], prog: str, description: str) -> Job:
         args=list(argv),
         prog=prog,
         description=description,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.SuppressFixed),
     )
+    if Path(job.experiment.data).suffix in OWN_FORMATS:  # an own log is found again from any folder
+        path = str(Path(job.experiment.data).expanduser().absolute())
+        job = dataclasses.replace(job, experiment=dataclasses.replace(job.experiment, data=path))
     return job
 
 
@@ -51,6 +57,6 @@ def main(script: Callable[[Sequence[str]], None]) -> None:
     except (InputError, Diverged) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: the finished steps are saved; go on with --resume", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"interrupted{': ' if interruption.args else ''}{interruption}", file=sys.stderr)
         sys.exit(130)

@@ -69,6 +69,7 @@ def script(argv: Sequence[str]) -> None:
     folder = options.runs / f"quickstart-{datetime.now():%Y%m%d-%H%M%S}"
     experiments = {name: _experiment(name, options) for name in MODELS}
     problem = pose(experiments["neumf"], options.data_dir)
+    index = problem.dataset.user_index(options.user)
     console.print(
         f"{problem.dataset.name}: {problem.dataset.n_users:,} users, {problem.dataset.n_items:,} items, "
         f"{len(problem.dataset.interactions):,} interactions; split {problem.split.description}",
@@ -89,7 +90,6 @@ def script(argv: Sequence[str]) -> None:
         "'full' ranks all items not seen, 'ncf-99' the held-out item among 99 unseen ones",
         highlight=False,
     )
-    index = problem.dataset.user_index(options.user)
     log = problem.dataset.interactions
     found = top(neumf.scorer, problem, index, log.item[log.user == index], 5)
     console.print(beside(history_of(problem, options.user, 5), found, f"user {options.user} by neumf"))

@@ -61,7 +61,8 @@ def train_ncf(record: dict[str, Any]) -> str:
             else "–"
             for side in (ours, peer)
         ]
-        lines.append(f"| {row['batch']} | {cells[0]} | {cells[1]} | {row['ratio']:.1f} |" if peer else "")
+        ratio = f"{row['ratio']:.1f}" if peer else "–"
+        lines.append(f"| {row['batch']} | {cells[0]} | {cells[1]} | {ratio} |")
     machine = record["machine"]
     lines += [
         "",

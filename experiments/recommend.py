@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli import main
-from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError
 from rec_jax.recommend import Recommendation, history_of, load, recommend, recommend_to_history
 
@@ -32,8 +31,8 @@ class Options:
     """Original ids of items that an unseen user has."""
     k: int = 10
     """How many items."""
-    data_dir: Path = DEFAULT_FOLDER
-    """Folder of the data sets."""
+    data_dir: Path | None = None
+    """Folder of the data sets (default: where the run found them)."""
 
 
 def script(argv: Sequence[str]) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from experiments.cli import main, parse_job
-from rec_jax.config import Runtime
 from rec_jax.run import Outcome, run
 from rec_jax.tracking.console import ProgressBar, estimate, results_table
 from rec_jax.tracking.plots import learning_curves
@@ -36,16 +35,17 @@ def train(argv: Sequence[str]) -> None:
     with ProgressBar(console, experiment.stopping.metric, runtime.progress and is_writer()) as bar:
         outcome = run(experiment, runtime, show=bar.show)
     if is_writer():
-        report(console, outcome, runtime)
+        report(console, outcome)
 
 
-def report(console: Console, outcome: Outcome, runtime: Runtime) -> None:
+def report(console: Console, outcome: Outcome) -> None:
     """Print what a finished run has to say, and draw its learning curve."""
     result, directory = outcome.result, RunDir(outcome.path)
     metric = result["experiment"]["stopping"]["metric"]
     curve = outcome.path / "learning_curve.png"
     learning_curves({result["experiment"]["model"]: directory.rows(directory.metrics)}, metric, curve)
-    k = 10 if 10 in runtime.k else runtime.k[0]
+    ks = result["runtime"]["k"]  # those it was scored with, which a resumed run may have been asked otherwise
+    k = 10 if 10 in ks else ks[0]
     names = {rule: [f"hr@{k}", f"ndcg@{k}"] for rule in outcome.problem.test}
     console.print(results_table({result["experiment"]["model"]: result["metrics"]}, names))
     for name, value in result["metrics"].get("ratings", {}).items():

@@ -7,11 +7,14 @@ where and how it runs: recorded, not hashed. The comments under the fields are t
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from rec_jax.data.own import Columns
 from rec_jax.data.prepare import Preparation
@@ -75,7 +78,7 @@ class Stopping:
 class Experiment:
     """All that decides a run's numbers."""
 
-    model: str
+    model: Annotated[str, tyro.conf.Fixed]
     """Name of the model in the registry."""
     architecture: Any
     """The model's own hyper-parameters."""
@@ -143,6 +146,36 @@ class Runtime:
     """Several processes: how many there are."""
     process_id: int = 0
     """Several processes: which one this is."""
+
+
+AT_LEAST_ONE = ("factors", "epochs", "batch_size", "every", "negatives", "k", "bootstrap", "processes")
+POSITIVE = ("learning_rate", "pretrain_learning_rate", "init_sd")
+ANY_SIGN = ("min_rating", "rating_low", "rating_high")
+
+
+def check_numbers(value: Any, name: str = "") -> None:
+    """Walk a configuration: every number is finite and not negative, and what counts something is at least 1.
+
+    InputError: the flag with its value and what was expected.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            check_numbers(getattr(value, field.name), field.name)
+    elif isinstance(value, tuple):
+        if not value and name in ("k", "candidates"):
+            raise InputError(f"--{name}: at least one is needed")
+        for entry in value:
+            check_numbers(entry, name)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        limits = {"seed": (0, 2**32 - 1), "split_seed": (0, 2**32 - 1), "alpha": (0, 1)}
+        low: float
+        low, high = limits.get(name, (1 if name in AT_LEAST_ONE else 0, math.inf))
+        low = -math.inf if name in ANY_SIGN else low
+        if not math.isfinite(value) or not low <= value <= high or (name in POSITIVE and value == 0):
+            wanted = (
+                f"from {low} to {high}" if high < math.inf else "above 0" if name in POSITIVE else f"of at least {low}"
+            )
+            raise InputError(f"--{name.replace('_', '-')} {value}: expected a number {wanted}")
 
 
 def to_json(value: Any) -> Any:

@@ -1,17 +1,19 @@
 """What an experiment is about before any model: the prepared log, its split, and the questions asked of it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rec_jax.config import Experiment
+from rec_jax.config import Experiment, Protocol
 from rec_jax.data.interactions import Dataset
 from rec_jax.data.prepare import prepare
 from rec_jax.data.registry import load
 from rec_jax.data.splits import Split, make_split
-from rec_jax.evaluate.protocol import Questions, ask
+from rec_jax.errors import InputError
+from rec_jax.evaluate.protocol import Questions, ask, check_rule
 from rec_jax.files import atomic
 from rec_jax.objectives.base import TrainData
 
@@ -23,9 +25,21 @@ class Problem:
     dataset: Dataset
     split: Split
     train: TrainData
-    valid: Questions
-    test: dict[str, Questions]
-    """By candidate rule."""
+    protocol: Protocol
+    valid_rule: str
+
+    @cached_property
+    def valid(self) -> Questions:
+        """The validation's questions, posed when first needed."""
+        return self._ask("valid", self.valid_rule)
+
+    @cached_property
+    def test(self) -> dict[str, Questions]:
+        """The test's questions by candidate rule, posed when first needed."""
+        return {rule: self._ask("test", rule) for rule in self.protocol.candidates}
+
+    def _ask(self, part: str, rule: str) -> Questions:
+        return ask(self.split, part, rule, seed=self.protocol.split_seed, unseen_items=self.protocol.unseen_items)
 
     def record(self) -> dict[str, Any]:
         """What a result says of its data and protocol."""
@@ -45,26 +59,34 @@ class Problem:
         }
 
     def store_candidates(self, folder: Path) -> None:
-        """Write the sampled candidates of each rule: arrays `user` and `candidates`, padded with -1."""
-        for rule, questions in self.test.items():
-            if questions.candidates is not None:
-                rows = np.full((len(questions.user), max(map(len, questions.candidates))), -1, np.int32)
-                for row, ids in zip(rows, questions.candidates):
-                    row[: len(ids)] = ids
-                with atomic(folder / f"candidates-{rule}.npz") as file:
-                    np.savez_compressed(file, user=questions.user, candidates=rows)
+        """Write the sampled candidates, as original ids, one row a user: `user`, `candidates` (padded with '').
+
+        A file that is there already must hold the same. InputError: it does not.
+        """
+        asked = {f"test-{rule}": questions for rule, questions in self.test.items()}
+        for name, questions in (asked | {f"valid-{self.valid_rule}": self.valid}).items():
+            if questions.candidates is None:
+                continue
+            ids = np.append(self.dataset.item_ids, "")
+            rows = np.full((len(questions.user), max(map(len, questions.candidates))), len(ids) - 1)
+            for row, candidates in zip(rows, questions.candidates):
+                row[: len(candidates)] = candidates
+            arrays = {"user": self.dataset.user_ids[questions.user], "candidates": ids[rows]}
+            path = folder / f"candidates-{name}.npz"
+            if not path.exists():
+                with atomic(path) as file:
+                    np.savez_compressed(file, **arrays)
+            with np.load(path) as stored:
+                if any(not np.array_equal(stored[key], value) for key, value in arrays.items()):
+                    raise InputError(f"{path}: holds other candidates than this experiment asks for")
 
 
 def pose(experiment: Experiment, data_dir: Path) -> Problem:
-    """Load, prepare and split the data, and pose the questions. InputError: any of it is not possible."""
+    """Load, prepare and split the data. InputError: any of it is not possible."""
     protocol = experiment.protocol
+    for rule in (*protocol.candidates, experiment.stopping.rule):
+        check_rule(rule)
     dataset = prepare(load(experiment.data, data_dir, experiment.columns), experiment.preparation)
     split = make_split(dataset, protocol.split, protocol.ratios, protocol.split_seed)
-    how: dict[str, Any] = {"seed": protocol.split_seed, "unseen_items": protocol.unseen_items}
-    return Problem(
-        dataset=dataset,
-        split=split,
-        train=TrainData.of(split.train, dataset.n_users, dataset.n_items),
-        valid=ask(split, "valid", experiment.stopping.rule, **how),
-        test={rule: ask(split, "test", rule, **how) for rule in protocol.candidates},
-    )
+    train = TrainData.of(split.train, dataset.n_users, dataset.n_items)
+    return Problem(dataset, split, train, protocol, experiment.stopping.rule)

@@ -12,7 +12,6 @@ import numpy as np
 from rec_jax import registry
 from rec_jax.config import Experiment
 from rec_jax.data.interactions import Interactions
-from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query, Scorer
 from rec_jax.objectives.base import Recommender, TrainData
@@ -45,22 +44,22 @@ class Recommendation:
     score: float
 
 
-def load(run: Path, data_dir: Path = DEFAULT_FOLDER) -> Saved:
-    """The recommender of a run directory.
+def load(run: Path, data_dir: Path | None = None) -> Saved:
+    """The recommender of a run directory; nothing in it is changed. The data lie where they did, or in `data_dir`.
 
-    InputError: not a run, no checkpoint, or the data are not those it was trained on.
+    InputError: not a run, no validated checkpoint yet, or the data are not those it was trained on.
     """
     directory = RunDir(run)
     experiment = directory.experiment()
-    problem = pose(experiment, data_dir)
+    problem = pose(experiment, data_dir or directory.data_dir())
     directory.check_data(problem.dataset.fingerprint)
     recommender = build(experiment, problem)
     if not directory.checkpoints.is_dir():
         raise InputError(f"{run}: has no checkpoint yet")
-    with closing(Checkpoints(directory.checkpoints)) as store:
+    with closing(Checkpoints(directory.checkpoints, read_only=True)) as store:
         state = store.restore(blank_state(experiment, recommender, problem))
-    if state is None:
-        raise InputError(f"{run}: has no checkpoint yet")
+    if state is None or int(state.best_epoch) == 0:
+        raise InputError(f"{run}: has no validated parameters yet; train on with --resume")
     scorer = scorer_of(experiment, recommender, state.best_params, state.best_extra)
     return Saved(experiment, problem, state.best_params, state.best_extra, scorer)
 

@@ -1,6 +1,7 @@
 """A whole run, from an Experiment to its result record: the one place where all layers meet."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from rec_jax import registry
-from rec_jax.config import Experiment, Runtime, to_json
+from rec_jax.config import Experiment, Optimization, Runtime, check_numbers, to_json
 from rec_jax.errors import InputError
 from rec_jax.evaluate.metrics import ERRORS, parse
 from rec_jax.evaluate.ratings import mae, rating_errors, rmse
@@ -44,6 +45,19 @@ class Outcome:
     problem: Problem
 
 
+@dataclass(frozen=True)
+class _Session:
+    """One training: what, where and how, on what, and who watches."""
+
+    experiment: Experiment
+    runtime: Runtime
+    problem: Problem
+    devices: Devices
+    directory: RunDir
+    show: Show
+    tracker: Tracker | None = None
+
+
 def build(experiment: Experiment, problem: Problem) -> Recommender:
     """The module and its objective, for the problem's sizes. InputError: an option out of range."""
     objective = registry.row(registry.OBJECTIVES, experiment.objective, "objective")
@@ -70,17 +84,37 @@ def run(
     A run that was complete, resumed, returns its record unchanged. `problem` saves loading the data again.
     """
     began, code = time.monotonic(), code_state()
-    check(experiment)
+    check(experiment, runtime)
     devices = select(runtime.devices, experiment.optimization.batch_size)
     problem = problem or pose(experiment, runtime.data_dir)
     recommender = build(experiment, problem)
     directory = RunDir((runtime.run_dir or runtime.runs / experiment.name).expanduser())
     loaded = time.monotonic()
-    state = _train(_Session(experiment, runtime, problem, devices, directory, show), recommender)
-    scorer = scorer_of(experiment, recommender, state.best_params, state.best_extra)
+    session = _Session(experiment, runtime, problem, devices, directory, show)
+    blank = blank_state(experiment, recommender, problem)  # what is wrong with a model shows before a file is made
+    _open(session)
+    with closing(_tracker(session)) as tracker:
+        state = _train(dataclasses.replace(session, tracker=tracker), recommender, blank)
+        scorer = scorer_of(experiment, recommender, state.best_params, state.best_extra)
+        result = _result(session, recommender, scorer, state, code, began, loaded)
+        tracker.summarise({f"{r}/{n}": e["mean"] for r, of in result["metrics"].items() for n, e in of.items()})
+    return Outcome(result, directory.path, scorer, problem)
+
+
+def _result(
+    session: _Session,
+    recommender: Recommender,
+    scorer: Scorer,
+    state: TrainState,
+    code: dict[str, Any],
+    began: float,
+    loaded: float,
+) -> dict[str, Any]:
+    """Score the test split and write the record, or give the one that stands, where no step was made since."""
+    experiment, runtime, problem, directory = session.experiment, session.runtime, session.problem, session.directory
     before = read_json(directory.result) if directory.result.exists() else None
     if before is not None and before["training"]["steps"] == int(state.step):
-        return Outcome(before, directory.path, scorer, problem)
+        return dict(before)
     trained = time.monotonic()
     metrics = score(experiment, scorer, problem, runtime)
     done = time.monotonic()
@@ -95,7 +129,7 @@ def run(
         "experiment": to_json(experiment),
         "runtime": to_json(runtime),
         "code": code,
-        "machine": machine(devices.count),
+        "machine": machine(session.devices.count),
         "times": {
             "load_seconds": loaded - began,
             **directory.seconds(),
@@ -104,26 +138,25 @@ def run(
         },
     }
     if is_writer():
-        problem.store_candidates(directory.path)
         write_json(directory.result, result)
-    return Outcome(result, directory.path, scorer, problem)
+    return result
 
 
-def check(experiment: Experiment) -> None:
+def check(experiment: Experiment, runtime: Runtime) -> None:
     """InputError: options that cannot be meant, found before any data is loaded."""
-    stopping, rating = experiment.stopping, predicts_ratings(experiment)
-    if stopping.metric in ERRORS and not rating:
-        raise InputError(f"--metric {stopping.metric} is for --objective rating, not {experiment.objective}")
-    if stopping.metric not in ERRORS:
-        parse(stopping.metric)
-    for flag, value in (("epochs", experiment.epochs), ("every", stopping.every)):
-        if value < 1:
-            raise InputError(f"--{flag} {value}: at least 1 is needed")
-    if stopping.every > experiment.epochs:
-        raise InputError(f"--every {stopping.every} with --epochs {experiment.epochs}: no validation would take place")
-    if experiment.optimization.batch_size < 1:
-        raise InputError(f"--batch-size {experiment.optimization.batch_size}: at least 1 is needed")
-    optimizer(experiment.optimization, 1)
+    check_numbers(experiment)
+    check_numbers(runtime)
+    for part in (experiment, *pretraining_parts(experiment)):
+        stopping = part.stopping
+        if stopping.metric in ERRORS and not predicts_ratings(part):
+            raise InputError(f"--metric {stopping.metric} is for --objective rating, not {part.objective}")
+        if stopping.metric not in ERRORS:
+            parse(stopping.metric)
+        if stopping.every > part.epochs:
+            raise InputError(
+                f"--every {stopping.every} with {part.epochs} epochs of {part.model}: no validation would take place"
+            )
+        optimizer(part.optimization, 1)
 
 
 def predicts_ratings(experiment: Experiment) -> bool:
@@ -155,24 +188,31 @@ def restore(store: Checkpoints | None, blank: TrainState) -> TrainState | None:
     return jax.tree.map(np.asarray, agree_tree(host if found is None else found))
 
 
-@dataclass(frozen=True)
-class _Session:
-    """One training: what, where and how, on what, and who watches."""
+def _open(session: _Session) -> None:
+    """Open the run's directory in process 0; if it refuses, every process ends with an InputError."""
+    refusal: InputError | None = None
+    if is_writer():
+        try:
+            session.directory.open(session.experiment, session.runtime, session.problem.dataset.fingerprint)
+            session.problem.store_candidates(session.directory.path)
+        except InputError as error:
+            refusal = error
+    if not bool(agree(refusal is None)):
+        raise refusal or InputError("process 0 could not open the run; its message says why")
 
-    experiment: Experiment
-    runtime: Runtime
-    problem: Problem
-    devices: Devices
-    directory: RunDir
-    show: Show
+
+def _tracker(session: _Session) -> Tracker:
+    experiment, runtime = session.experiment, session.runtime
+    config = {"experiment": to_json(experiment), "runtime": to_json(runtime)}
+    mode = runtime.wandb if is_writer() else "off"
+    return Tracker(mode, runtime.wandb_project, session.directory.path, experiment.name, config, experiment.hash)
 
 
-def _train(session: _Session, recommender: Recommender) -> TrainState:
+def _train(session: _Session, recommender: Recommender, blank: TrainState) -> TrainState:
     """The final state; epochs, checkpoints and W&B are written on the way, by process 0."""
     experiment, problem, metric = session.experiment, session.problem, session.experiment.stopping.metric
-    if is_writer():
-        session.directory.open(experiment, session.runtime, problem.dataset.fingerprint)
-    blank = blank_state(experiment, recommender, problem, _pretrain(session))
+    if (glued := _pretrain(session)) is not None:
+        blank = blank_state(experiment, recommender, problem, glued)
 
     def validate(params: Any, extra: Any) -> dict[str, float]:
         scorer = scorer_of(experiment, recommender, params, extra)
@@ -208,48 +248,53 @@ def _written(session: _Session) -> Iterator[tuple[Checkpoints | None, dict[str, 
     if not is_writer():
         yield None, {}
         return
-    experiment, runtime, directory = session.experiment, session.runtime, session.directory
+    directory = session.directory
+
+    def on_epoch(epoch: Epoch) -> None:
+        place = {"epoch": epoch.epoch, "step": epoch.step}
+        directory.append(directory.metrics, place | epoch.metrics)
+        directory.append(directory.timings, place | epoch.timings)
+        if session.tracker is not None:
+            session.tracker.log(epoch.step, epoch.metrics | epoch.timings)
+
+    def on_pause(step: int, seconds: float) -> None:
+        directory.append(directory.timings, {"step": step, "train_seconds": seconds})
+
     with closing(Checkpoints(directory.checkpoints)) as store:
-        config = {"experiment": to_json(experiment), "runtime": to_json(runtime)}
-        where = (runtime.wandb, runtime.wandb_project, directory.path)
-        with closing(Tracker(*where, experiment.name, config, group=experiment.hash)) as tracker:
+        show = functools.partial(session.show, session.experiment.model)
+        yield store, {"on_chunk": show, "on_epoch": on_epoch, "on_pause": on_pause}
 
-            def on_epoch(epoch: Epoch) -> None:
-                place = {"epoch": epoch.epoch, "step": epoch.step}
-                directory.append(directory.metrics, place | epoch.metrics)
-                directory.append(directory.timings, place | epoch.timings)
-                tracker.log(epoch.step, epoch.metrics | epoch.timings)
 
-            yield store, {"on_chunk": lambda p: session.show(experiment.model, p), "on_epoch": on_epoch}
+def pretraining_parts(experiment: Experiment) -> list[Experiment]:
+    """The experiments of the models that are trained first; none where that is not asked for."""
+    how = registry.row(registry.MODELS, experiment.model, "model").pretraining
+    architecture = experiment.architecture
+    if how is None or architecture.pretrain_epochs == 0:
+        return []
+    parts = []
+    for name in how.models:
+        config = registry.MODELS[name].config
+        shared = {f.name: getattr(architecture, f.name) for f in dataclasses.fields(config)}
+        plain = Optimization(
+            batch_size=experiment.optimization.batch_size, learning_rate=architecture.pretrain_learning_rate
+        )
+        changes = {"architecture": config(**shared), "epochs": architecture.pretrain_epochs, "optimization": plain}
+        parts.append(dataclasses.replace(experiment, model=name, **changes))
+    return parts
 
 
 def _pretrain(session: _Session) -> Any:
     """Parameters glued from models trained first, each in a directory inside the run's; None if not asked."""
-    experiment = session.experiment
-    how = registry.MODELS[experiment.model].pretraining
-    epochs = getattr(experiment.architecture, "pretrain_epochs", 0)
-    if how is None or epochs == 0:
+    how, trained = registry.MODELS[session.experiment.model].pretraining, []
+    for part in pretraining_parts(session.experiment):
+        inside = RunDir(session.directory.path / f"pretrain-{part.model}")
+        stage = dataclasses.replace(session, experiment=part, directory=inside, tracker=None)
+        recommender = build(part, session.problem)
+        _open(stage)
+        trained.append(_train(stage, recommender, blank_state(part, recommender, session.problem)).best_params)
+    if how is None or not trained:
         return None
-    parts = []
-    for name in how.models:
-        config = registry.MODELS[name].config
-        shared = {f.name: getattr(experiment.architecture, f.name) for f in dataclasses.fields(config)}
-        part = dataclasses.replace(
-            experiment,
-            model=name,
-            architecture=config(**shared),
-            epochs=epochs,
-            optimization=dataclasses.replace(
-                experiment.optimization,
-                optimizer="adam",
-                learning_rate=experiment.architecture.pretrain_learning_rate,
-                weight_decay=0.0,
-            ),
-        )
-        inside = RunDir(session.directory.path / f"pretrain-{name}")
-        state = _train(dataclasses.replace(session, experiment=part, directory=inside), build(part, session.problem))
-        parts.append(state.best_params)
-    return how.glue(*parts, experiment.architecture.alpha)
+    return how.glue(*trained, session.experiment.architecture.alpha)
 
 
 def _training_record(experiment: Experiment, recommender: Recommender, state: TrainState) -> dict[str, Any]:

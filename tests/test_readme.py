@@ -69,7 +69,20 @@ def test_the_recipe_adds_a_model_in_two_files(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    python("experiments.train", "cml", "--width", "16", "--data", "log.csv", "--batch-size", "64", "--epochs", "3")
+    python(
+        "experiments.train",
+        "cml",
+        "--width",
+        "16",
+        "--data",
+        "log.csv",
+        "--batch-size",
+        "64",
+        "--epochs",
+        "3",
+        "--wandb",
+        "off",
+    )
     (run,) = (tmp_path / "runs").iterdir()
     assert "recommended to user 3" in python("experiments.recommend", str(run), "--user", "3")
     tested = python("pytest", "tests/test_registry.py", "-k", "cml and not rating", "-p", "no:cacheprovider")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import signal
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 
 from rec_jax.config import Experiment, Runtime, from_json, to_json
 from rec_jax.data.interactions import Dataset
-from rec_jax.errors import Diverged, InputError
+from rec_jax.errors import Diverged, InputError, Interrupted
 from rec_jax.files import read_json
 from rec_jax.recommend import load
 from rec_jax.registry import MODELS, experiment, parse_experiment
-from rec_jax.run import Outcome, run
+from rec_jax.run import Outcome, blank_state, build, run
+from rec_jax.tracking.rundir import RunDir
 from rec_jax.train import loop
+from rec_jax.train.checkpoints import Checkpoints
 from rec_jax.train.loop import Progress
 from tests.helpers import quick, small_experiment, write_small_csv
 
@@ -32,14 +35,18 @@ def stripped(result: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in result.items() if k not in ("times", "runtime")}
 
 
-def best(path: Path) -> Any:
-    return load(path).params
+def final_state(outcome: Outcome) -> Any:
+    """Everything that decides the future, as the last checkpoint holds it."""
+    what = RunDir(outcome.path).experiment()
+    blank = blank_state(what, build(what, outcome.problem), outcome.problem)
+    with closing(Checkpoints(outcome.path / "checkpoints", read_only=True)) as store:
+        return store.restore(jax.device_get(blank))
 
 
 def assert_equal_runs(a: Outcome, b: Outcome) -> None:
     assert (a.path / "metrics.jsonl").read_bytes() == (b.path / "metrics.jsonl").read_bytes()
     assert stripped(a.result) == stripped(b.result)
-    for x, y in zip(jax.tree.leaves(best(a.path)), jax.tree.leaves(best(b.path)), strict=True):
+    for x, y in zip(jax.tree.leaves(final_state(a)), jax.tree.leaves(final_state(b)), strict=True):
         np.testing.assert_array_equal(x, y)
 
 
@@ -64,7 +71,7 @@ def test_resume_equals_never_stopping_bit_for_bit(
         if progress.fraction >= after:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match=r"step \d+ is saved"):
         run(what, quick(tmp_path / "cut"), show=interrupt)
     assert steps == list(range(1, steps[-1] + 1))
     assert steps[-1] % 4 != 0
@@ -161,6 +168,51 @@ def test_a_loss_that_is_not_finite_stops_the_run(csv: Path, tmp_path: Path) -> N
     assert not (tmp_path / "a" / "result.json").exists()
 
 
+@pytest.mark.parametrize("objective", ["pointwise", "rating"])
+def test_parameters_that_are_not_finite_stop_the_run_before_they_are_saved(
+    csv: Path, tmp_path: Path, objective: str
+) -> None:
+    """The last step of an epoch breaks them, after a finite loss: validation must not see them, nor a checkpoint."""
+    what = small_experiment(csv, "mf", objective)
+    size = len(run(dataclasses.replace(what, epochs=1), quick(tmp_path / "size")).problem.split.train)
+    wild = dataclasses.replace(what.optimization, optimizer="sgd", learning_rate=3e38, batch_size=size)
+    what = dataclasses.replace(
+        what, optimization=wild, architecture=dataclasses.replace(what.architecture, init_sd=10.0)
+    )
+    with pytest.raises(Diverged, match=r"at step 0; no checkpoint was saved before"):
+        run(what, quick(tmp_path / "a", checkpoint_seconds=0.0))
+
+
+def test_a_run_stopped_before_its_first_validation_recommends_nothing(csv: Path, tmp_path: Path) -> None:
+    what = small_experiment(csv, "mf")
+    what = dataclasses.replace(what, stopping=dataclasses.replace(what.stopping, every=4))
+
+    def interrupt(stage: str, progress: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run(what, quick(tmp_path / "a"), show=interrupt)
+    with pytest.raises(InputError, match="has no validated parameters yet"):
+        load(tmp_path / "a")
+
+
+def test_stored_candidates_are_those_that_were_asked(csv: Path, tmp_path: Path) -> None:
+    what = small_experiment(csv, "mf")
+    what = dataclasses.replace(what, protocol=dataclasses.replace(what.protocol, candidates=("full", "ncf-99")))
+    outcome = run(what, quick(tmp_path / "a"))
+    questions, dataset = outcome.problem.test["ncf-99"], outcome.problem.dataset
+    path = outcome.path / "candidates-test-ncf-99.npz"
+    with np.load(path) as stored:
+        users, rows = stored["user"], stored["candidates"]
+    assert questions.candidates is not None
+    assert users.tolist() == dataset.user_ids[questions.user].tolist()
+    for row, ids in zip(rows, questions.candidates):
+        assert [i for i in row.tolist() if i] == dataset.item_ids[ids].tolist()
+    np.savez_compressed(path, user=users, candidates=rows[:, ::-1])
+    with pytest.raises(InputError, match="holds other candidates"):
+        run(dataclasses.replace(what, epochs=5), quick(tmp_path / "a", resume=True))
+
+
 def test_diverging_later_names_the_last_good_checkpoint(csv: Path, tmp_path: Path) -> None:
     what = small_experiment(csv, "mf")
     rising = dataclasses.replace(what.optimization, optimizer="sgd", learning_rate=1e12, warmup_steps=10**9)
@@ -234,9 +286,17 @@ def test_resuming_what_may_not_be_resumed(csv: Path, tmp_path: Path) -> None:
         ({"stopping": {"rule": "sampled"}}, "unknown candidate rule 'sampled'"),
         ({"protocol": {"candidates": ("ful",)}}, "unknown candidate rule 'ful'"),
         ({"optimization": {"batch_size": 5000}}, "--batch-size 5,000 is larger than"),
-        ({"optimization": {"batch_size": 0}}, "--batch-size 0: at least 1"),
+        ({"optimization": {"batch_size": 0}}, "--batch-size 0: expected"),
         ({"optimization": {"weight_decay": 0.1}}, "--weight-decay needs --optimizer adamw"),
         ({"loss": {"negatives": 0}}, "--negatives 0"),
+        ({"loss": {"l2": -1.0}}, "--l2 -1.0"),
+        ({"architecture": {"factors": 0}}, "--factors 0"),
+        ({"stopping": {"patience": -1}}, "--patience -1"),
+        ({"optimization": {"learning_rate": float("nan")}}, "--learning-rate nan"),
+        ({"protocol": {"split_seed": -1}}, "--split-seed -1"),
+        ({"protocol": {"candidates": ()}}, "--candidates: at least one"),
+        ({"preparation": {"k_core": -3}}, "--k-core -3"),
+        ({"seed": 2**32}, "--seed 4294967296"),
         ({"data": "ml-100"}, "unknown data set 'ml-100': did you mean"),
     ],
 )
@@ -248,6 +308,26 @@ def test_bad_options_end_before_anything_is_written(
         value = dataclasses.replace(getattr(what, name), **value) if isinstance(value, dict) else value
         what = dataclasses.replace(what, **{name: value})
     with pytest.raises(InputError, match=message):
+        run(what, quick(tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("changes", [{"k": ()}, {"k": (0,)}, {"bootstrap": 0}, {"checkpoint_seconds": -1.0}])
+def test_bad_runtime_options_too(csv: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="--"):
+        run(small_experiment(csv, "mf"), quick(tmp_path / "a", **changes))
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("changes", [{"pretrain_epochs": -1}, {"pretrain_epochs": 1}, {"alpha": 7.0}, {"depth": -1}])
+def test_pretraining_that_would_glue_nothing_trained(csv: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    what = small_experiment(csv, "neumf")
+    what = dataclasses.replace(
+        what,
+        architecture=dataclasses.replace(what.architecture, **changes),
+        stopping=dataclasses.replace(what.stopping, every=2),
+    )
+    with pytest.raises(InputError, match=r"--(every|pretrain-epochs|alpha|depth)"):
         run(what, quick(tmp_path / "a"))
     assert not (tmp_path / "a").exists()
 

@@ -44,7 +44,6 @@ config = Config(
 )
 logging.disable(logging.CRITICAL)
 init_seed(config["seed"], config["reproducibility"])
-torch.set_num_threads(torch.get_num_threads())
 dataset = create_dataset(config)
 train_data, _, _ = data_preparation(config, dataset)
 model = NeuMF(config, train_data.dataset)

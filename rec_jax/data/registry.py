@@ -8,7 +8,7 @@ from pathlib import Path
 from rec_jax.data.fetch import Archive, Files, Source, Wheel, ensure
 from rec_jax.data.interactions import Dataset
 from rec_jax.data.movielens import LICENCE, load_1m_official, load_100k_official, load_100k_wheel
-from rec_jax.data.own import Columns, load_own
+from rec_jax.data.own import OWN_FORMATS, Columns, load_own
 from rec_jax.data.papers import load_ncf, load_sasrec
 from rec_jax.errors import InputError
 
@@ -123,7 +123,7 @@ def load(name: str, data_dir: Path = DEFAULT_FOLDER, columns: Columns | None = N
 
     InputError: an unknown name (near ones are proposed), no source, or counts other than the expected ones.
     """
-    if Path(name).suffix in (".csv", ".tsv", ".parquet"):
+    if Path(name).suffix in OWN_FORMATS:
         return load_own(Path(name).expanduser(), columns or Columns())
     known = find(name)
     folder = data_dir.expanduser() / known.folder

@@ -11,6 +11,8 @@ import polars
 
 from rec_jax.errors import InputError
 
+YEAR_10000 = 253_402_300_800
+
 
 @dataclass(frozen=True)
 class Table:
@@ -72,7 +74,7 @@ class Table:
         if column.dtype.kind == "U" and not _is_number(column[0].item()):
             return np.array([self._date(row, name, expected) for row in range(len(self))], np.int64)
         values = self._numbers(name, expected)
-        bad = np.flatnonzero(~np.isfinite(values))
+        bad = np.flatnonzero(~(np.abs(values) < YEAR_10000))  # also NaN, and milliseconds
         if len(bad):
             raise self.fail(int(bad[0]), name, expected)
         return values.astype(np.int64)
@@ -144,11 +146,13 @@ def read_named(path: Path, names: Sequence[str]) -> Table:
     InputError: no file, no row, an unknown ending, a missing column, a malformed or incomplete row.
     """
     separators = {".csv": ",", ".tsv": "\t"}
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not a log")
     try:
         if path.suffix in separators:
-            frame = polars.read_csv(path, separator=separators[path.suffix], infer_schema_length=0)
+            frame = polars.read_csv(path, separator=separators[path.suffix], infer_schema_length=0, glob=False)
         elif path.suffix == ".parquet":
-            frame = polars.read_parquet(path)
+            frame = polars.read_parquet(path, glob=False)
         else:
             raise InputError(f"{path}: a log ends in .csv, .tsv or .parquet")
     except OSError as error:
@@ -167,9 +171,20 @@ def read_named(path: Path, names: Sequence[str]) -> Table:
         if (nulls := frame[name].is_null()).any():
             row = int(nulls.arg_max() or 0) + first
             raise InputError(f"{path}, {unit} {row}, field {name!r}: is empty; every event needs one")
-    columns = {name: frame[name].to_numpy() for name in names}
-    columns = {name: c.astype(str) if c.dtype.kind == "O" else c for name, c in columns.items()}
+        if frame[name].dtype.is_nested():
+            raise InputError(f"{path}: column {name!r} holds {frame[name].dtype}, not one value a row")
+    columns = {name: _compact(frame[name]) for name in names}
     return Table(path, columns, first, unit)
+
+
+def _compact(column: polars.Series) -> np.ndarray:
+    """Text that is all plain whole numbers as int64, at an eighth of its memory; the rest as it is."""
+    if column.dtype == polars.String:
+        numbers = column.cast(polars.Int64, strict=False)
+        if numbers.null_count() == 0 and (numbers.cast(polars.String) == column).all():
+            column = numbers
+    values = column.to_numpy()
+    return values.astype(str) if values.dtype.kind == "O" else values
 
 
 def _malformed(path: Path, separator: str | None, error: Exception) -> InputError:
@@ -178,10 +193,13 @@ def _malformed(path: Path, separator: str | None, error: Exception) -> InputErro
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.reader(file, delimiter=separator)
         width = len(next(reader))
-        for row in reader:
-            if len(row) != width:
-                return InputError(
-                    f"{path}, line {reader.line_num}: expected {width} fields parted by {separator!r}, "
-                    f"as in the header, got {len(row)}: {separator.join(row)[:80]!r}"
-                )
+        try:
+            for row in reader:
+                if len(row) != width:
+                    return InputError(
+                        f"{path}, line {reader.line_num}: expected {width} fields parted by {separator!r}, "
+                        f"as in the header, got {len(row)}: {separator.join(row)[:80]!r}"
+                    )
+        except csv.Error as problem:
+            return InputError(f"{path}, line {reader.line_num}: {problem}; is a quote left open?")
     return InputError(f"{path}: cannot be read as a table ({error})")

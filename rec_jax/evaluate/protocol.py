@@ -54,8 +54,7 @@ def ask(split: Split, part: str, rule: str, *, seed: int, unseen_items: str = "k
     A published candidate that equals the held-out item, or comes twice, is dropped and counted.
     InputError: unknown rule, or nobody is left.
     """
-    if rule not in CANDIDATE_RULES:
-        raise InputError(f"unknown candidate rule {rule!r}: known are {', '.join(CANDIDATE_RULES)}")
+    check_rule(rule)
     n_users, n_items = split.dataset.n_users, split.dataset.n_items
     train, valid, held = (_rows(log.user, log.item, n_users) for log in (split.train, split.valid, split.part(part)))
     known = np.zeros(n_items, bool)
@@ -88,6 +87,12 @@ def ask(split: Split, part: str, rule: str, *, seed: int, unseen_items: str = "k
     if part == "test" and split.candidates is not None:
         return _published(questions, split.candidates)
     return _drawn(questions, split, seed, part)
+
+
+def check_rule(rule: str) -> None:
+    """InputError: the candidate rule is unknown."""
+    if rule not in CANDIDATE_RULES:
+        raise InputError(f"unknown candidate rule {rule!r}: known are {', '.join(CANDIDATE_RULES)}")
 
 
 def _published(questions: Questions, candidates: np.ndarray) -> Questions:

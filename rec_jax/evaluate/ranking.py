@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from rec_jax.errors import UndefinedScore
 from rec_jax.evaluate.protocol import Questions
 from rec_jax.models.base import Query, Scorer
 
@@ -37,7 +38,7 @@ class Ranks:
 
 
 def rank(scorer: Scorer, questions: Questions) -> Ranks:
-    """Rank every held-out item among its candidates. ValueError: a score is NaN."""
+    """Rank every held-out item among its candidates. UndefinedScore: one is NaN."""
     width = len(questions.excluded) if questions.candidates is None else max(map(len, questions.candidates))
     b = max(1, min(len(questions.user), PAIRS_PER_BATCH // width))
     # Users with as many positives are ranked together, so that few are padded to the longest row.
@@ -57,7 +58,7 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
         *columns, candidates, undefined = (np.asarray(c)[: len(rows)] for c in counts)
         if undefined.any():
             user = int(questions.user[rows[int(np.argmax(undefined))]])
-            raise ValueError(f"{scorer.name}: a score of user {user} is NaN; ranks would be arbitrary")
+            raise UndefinedScore(f"{scorer.name}: a score of user {user} is NaN; ranks would be arbitrary")
         lengths = np.array([len(questions.positives[r]) for r in rows])
         real = np.arange(positives.shape[1]) < lengths[:, None]
         found.append((np.repeat(rows, lengths), *(c[real] for c in columns), candidates.repeat(lengths)))

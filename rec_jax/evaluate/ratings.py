@@ -1,16 +1,17 @@
-"""Errors of predicted ratings. Checked against the formula in plain Python (tests/evaluate/test_ratings.py)."""
+"""Errors of predicted ratings. Checked against the formula in plain Python (tests/evaluate/test_report.py)."""
 
 import jax.numpy as jnp
 import numpy as np
 
 from rec_jax.data.interactions import Interactions
+from rec_jax.errors import UndefinedScore
 from rec_jax.models.base import Query, Scorer
 
 _ROWS = 2**16
 
 
 def rating_errors(scorer: Scorer, events: Interactions) -> np.ndarray:
-    """prediction - rating, one an event. ValueError: a prediction is NaN."""
+    """prediction - rating, one an event. UndefinedScore: a prediction is NaN."""
     predicted = []
     for start in range(0, len(events), _ROWS):
         rows = np.arange(start, start + min(_ROWS, len(events))) % len(events)  # the last block wraps: one shape
@@ -18,7 +19,7 @@ def rating_errors(scorer: Scorer, events: Interactions) -> np.ndarray:
         predicted.append(np.asarray(scorer.score_candidates(scorer.cache, Query(jnp.asarray(events.user[rows])), ids)))
     error = np.concatenate(predicted)[: len(events), 0].astype(np.float64) - events.rating
     if np.isnan(error).any():
-        raise ValueError(f"{scorer.name}: a predicted rating is NaN")
+        raise UndefinedScore(f"{scorer.name}: a predicted rating is NaN")
     return error
 
 

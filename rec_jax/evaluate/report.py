@@ -60,10 +60,9 @@ def intervals(values: dict[str, np.ndarray], resamples: int) -> dict[str, Estima
 def _resampled(rows: np.ndarray, resamples: int) -> np.ndarray:
     """[resamples, columns]: sums over users drawn with replacement."""
     rng, n = host_rng(0, "bootstrap"), len(rows)
-    weights = (
-        rng.multinomial(n, np.full(n, 1 / n), size=min(256, resamples - done)) for done in range(0, resamples, 256)
-    )
-    return np.concatenate([w @ rows for w in weights])
+    block = max(1, min(256, 2**24 // n))  # 128 MB of counts
+    sizes = (min(block, resamples - done) for done in range(0, resamples, block))
+    return np.concatenate([rng.multinomial(n, np.full(n, 1 / n), size=size) @ rows for size in sizes])
 
 
 def _estimate(mean: float, drawn: np.ndarray) -> Estimate:

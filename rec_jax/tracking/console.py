@@ -29,7 +29,7 @@ class ProgressBar:
             disable=not (shown and console.is_terminal),
         )
         self._tasks: dict[str, Any] = {}
-        self._written = 0.0
+        self._began = self._written = 0.0
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
@@ -51,10 +51,13 @@ class ProgressBar:
         if stage not in self._tasks:
             for task in self._tasks.values():
                 self._bar.update(task, completed=1.0)
+            self._began = time.monotonic()
             self._tasks[stage] = self._bar.add_task(stage, total=1.0, text="")
         self._bar.update(self._tasks[stage], completed=progress.fraction, text=text)
         if self._shown and not self._console.is_terminal and time.monotonic() - self._written > self.LINE_EVERY_SECONDS:
-            self._console.print(f"{stage}  {text}", highlight=False, soft_wrap=True)
+            elapsed = time.monotonic() - self._began
+            left = elapsed * (1 - progress.fraction) / max(progress.fraction, 1e-9)
+            self._console.print(f"{stage}  {text}  {left:.0f} s left", highlight=False, soft_wrap=True)
             self._written = time.monotonic()
 
 

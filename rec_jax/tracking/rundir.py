@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rec_jax.config import Experiment, Runtime, to_json
+from rec_jax.config import Experiment, Runtime, from_json, to_json
 from rec_jax.errors import InputError
 from rec_jax.files import atomic, make_folder, read_json, write_json
 from rec_jax.registry import parse_experiment
@@ -60,6 +60,10 @@ class RunDir:
         if not isinstance(stored, dict) or not isinstance(stored.get("experiment"), dict):
             raise InputError(f"{self.config}: has no field 'experiment'; is {self.path} a run?")
         return parse_experiment(stored["experiment"])
+
+    def data_dir(self) -> Path:
+        """The folder of data sets that the run used."""
+        return from_json(Runtime, read_json(self.config)["runtime"]).data_dir
 
     def check_data(self, fingerprint: str) -> None:
         """InputError: the data are not those that the run was begun on."""

@@ -3,28 +3,42 @@
 import logging
 import netrc
 import os
+import secrets
 from pathlib import Path
 from typing import Any
+
+from rec_jax.files import atomic
 
 log = logging.getLogger(__name__)
 
 
 class Tracker:
-    """Sends a run's configuration, epochs and summary to W&B; does nothing once it is off or has failed."""
+    """Sends a run's configuration, epochs and results to W&B; does nothing once it is off or has failed.
+
+    The W&B run's id is kept in the run's folder, so that a resumed run goes on as the same one. `mode` is that of
+    Runtime.wandb; 'auto' follows W&B's own WANDB_MODE where it is set.
+    """
 
     def __init__(self, mode: str, project: str, folder: Path, name: str, config: dict[str, Any], group: str) -> None:
         self._run: Any = None
         if mode == "off":
             return
         if mode == "auto":
-            mode = "online" if logged_in() else "offline"
+            mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
         try:
             import wandb
+
+            kept = folder / "wandb_id"
+            if not kept.exists():
+                with atomic(kept) as file:
+                    file.write(secrets.token_hex(4).encode())
 
             self._run = wandb.init(
                 project=project,
                 dir=folder,
                 name=name,
+                id=kept.read_text(),
+                resume="allow",
                 group=group,
                 config=config,
                 mode=mode,  # type: ignore[arg-type]
@@ -38,6 +52,14 @@ class Tracker:
         if self._run is not None:
             try:
                 self._run.log(values, step=step)
+            except Exception as error:
+                self._give_up(error)
+
+    def summarise(self, values: dict[str, float]) -> None:
+        """Store the final numbers."""
+        if self._run is not None:
+            try:
+                self._run.summary.update(values)
             except Exception as error:
                 self._give_up(error)
 

@@ -29,23 +29,24 @@ def digest(tree: Any) -> str:
 class Checkpoints:
     """The checkpoints of one run, by step."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, read_only: bool = False) -> None:
         import orbax.checkpoint as ocp
         from orbax.checkpoint.options import MultiprocessingOptions
 
         self._ocp = ocp
         alone = MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="rec_jax")
         self._manager = ocp.CheckpointManager(
-            make_folder(folder.absolute()),
+            folder.absolute() if read_only else make_folder(folder.absolute()),
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=2,
                 create=False,
-                enable_async_checkpointing=True,
+                read_only=read_only,
+                enable_async_checkpointing=not read_only,
                 multiprocessing_options=alone if jax.process_count() > 1 else MultiprocessingOptions(),
             ),
             item_names=("state", "meta"),
         )
-        self.folder = folder
+        self.folder, self._read_only = folder, read_only
 
     @property
     def latest(self) -> int | None:
@@ -75,7 +76,7 @@ class Checkpoints:
                 failures.append(f"checkpoint {step} in {self.folder} is damaged ({_first_line(error)})")
                 log.warning("%s; trying the one before", failures[-1])
                 continue
-            for damaged in (s for s in steps if s > step):
+            for damaged in (s for s in steps if s > step and not self._read_only):
                 self._manager.delete(damaged)
             return state
         if failures:

@@ -74,13 +74,22 @@ def is_writer() -> bool:
     return jax.process_index() == 0
 
 
-def agree(value: float | bool) -> np.ndarray:
+def agree(value: float | int | bool) -> np.ndarray:
     """Process 0's value, in every process: decisions that steer the run must not differ by a rounding."""
     if jax.process_count() == 1:
         return np.asarray(value)
     from jax.experimental import multihost_utils
 
     return np.asarray(multihost_utils.broadcast_one_to_all(jnp.asarray(value)))
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(np.asarray(multihost_utils.process_allgather(jnp.asarray(flag))).any())
 
 
 def agree_tree(tree: Any) -> Any:

@@ -1,7 +1,7 @@
 """Folding in unseen users: their own rows are learnt from their histories, everything else stays as trained.
 
 The same objective is minimised over the new rows alone (as iALS does exactly; Rendle et al., RecSys 2021, Sec. 2),
-from the average user on. Checked by folding known users in anew (tests/train/test_fold_in.py).
+from the average user on. Checked by folding known users in anew (tests/test_recommend.py).
 """
 
 from collections.abc import Callable

@@ -15,9 +15,9 @@ import optax
 from jaxtyping import Array, Key
 
 from rec_jax.config import Stopping
-from rec_jax.errors import Diverged
+from rec_jax.errors import Diverged, Interrupted, UndefinedScore
 from rec_jax.objectives.base import Recommender, TrainData
-from rec_jax.train.devices import Devices, agree, is_writer
+from rec_jax.train.devices import Devices, agree, any_process, is_writer
 from rec_jax.train.step import TrainState, make_chunk, settle
 
 SECONDS_PER_CHUNK = 2.0
@@ -77,17 +77,20 @@ def fit(
     checkpoint_seconds: float = math.inf,
     on_chunk: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_pause: Callable[[int, float], None] = lambda step, seconds: None,
 ) -> TrainState:
     """Train until `epochs` are done or `stopping.patience` validations brought nothing better.
 
     `validate(params, extra)` gives metrics by name, `stopping.metric` among them. The state, as it comes and as it
-    is returned, is of one device; the last one is always saved, also when the run is interrupted. Raises Diverged.
+    is returned, is of one device; the last one is always saved, also before Interrupted is raised, when `on_pause` is
+    told the seconds spent on the unfinished epoch. Raises Diverged.
     """
     chunk = devices.launch(
         make_chunk(recommender, tx, devices.count), replicated=(True, True, False, False), donate=(0,)
     )
     keep = devices.launch(settle, replicated=(True, False, False), donate=(0,))
     steps_per_epoch, step, sign = recommender.steps_per_epoch, int(state.step), -1 if lower_is_better else 1
+    began_at = step  # of the running epoch's steps, those before this were another session's
     stale, valid = int(state.stale), sign * float(state.best_value) if int(state.best_epoch) else math.nan
     many, everywhere = devices.replicate(state), devices.replicate(data)
     chunk_steps, saved, spent = FIRST_CHUNK_STEPS, time.monotonic(), 0.0
@@ -98,7 +101,7 @@ def fit(
 
     with _interruption() as interrupted:
         while step < epochs * steps_per_epoch and not (stopping.patience and stale >= stopping.patience):
-            steps = min(chunk_steps, steps_per_epoch - step % steps_per_epoch)
+            steps = min(int(agree(chunk_steps)), steps_per_epoch - step % steps_per_epoch)
             began = time.monotonic()
             many = chunk(many, everywhere, key, jnp.int32(steps))
             loss_sum, bad_step = jax.device_get(devices.one((many.loss_sum, many.bad_step)))
@@ -112,21 +115,27 @@ def fit(
             chunk_steps = max(1, min(chunk_steps * 4, round(steps * SECONDS_PER_CHUNK / seconds)))
             if done == steps_per_epoch:
                 metrics, timings = {"loss": float(loss_sum) / steps_per_epoch}, {"train_seconds": spent}
-                timings["examples_per_second"] = recommender.examples_per_epoch / spent
+                timings["examples_per_second"] = (step - began_at) * _examples(recommender) / spent
                 if epoch % stopping.every == 0:
                     began = time.monotonic()
-                    found = validate(*devices.one((many.params, many.extra)))
+                    try:
+                        found = validate(*devices.one((many.params, many.extra)))
+                    except UndefinedScore as error:
+                        raise _diverged(step - 1, store) from error
+                    if not all(map(math.isfinite, found.values())):
+                        raise _diverged(step - 1, store)
                     metrics |= {f"valid/{name}": value for name, value in found.items()}
                     valid = float(agree(found[stopping.metric]))
                     many = keep(many, jnp.float32(sign * valid), jnp.int32(epoch))
                     stale = int(devices.one(many.stale))
                     timings["valid_seconds"] = time.monotonic() - began
                 on_epoch(Epoch(epoch, step, metrics, timings))
-                spent = 0.0
+                spent, began_at = 0.0, step
             on_chunk(Progress(epoch, epochs, step / (epochs * steps_per_epoch), float(loss_sum) / done, rate, valid))
-            if interrupted.is_set():
+            if any_process(interrupted.is_set()):
                 save()
-                raise KeyboardInterrupt
+                on_pause(step, spent)
+                raise Interrupted(f"step {step:,} is saved; --resume goes on from there")
             if time.monotonic() - saved > checkpoint_seconds:
                 save()
                 saved = time.monotonic()

@@ -89,7 +89,11 @@ def make_chunk(recommender: Recommender, tx: optax.GradientTransformation, n_dev
                 bad_step=jnp.where(bad, state.step, state.bad_step),
             )
 
-        return jax.lax.fori_loop(0, steps, body, state)
+        state = jax.lax.fori_loop(0, steps, body, state)
+        # A loss tells of the parameters before its step; what the last step made of them is looked at here.
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()
+        broken = (state.bad_step < 0) & ~finite
+        return dataclasses.replace(state, bad_step=jnp.where(broken, state.step - 1, state.bad_step))
 
     return chunk
 

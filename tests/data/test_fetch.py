@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import multiprocessing
+import socket
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -129,9 +130,21 @@ def test_two_processes_fetch_once(server: tuple[str, Path, list[str]], tmp_path:
     assert (here / "f").read_bytes() == data
 
 
-def test_a_download_cut_off_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(Unreachable):
-        download("http://127.0.0.1:9/f", tmp_path / "f", None)
+@pytest.mark.parametrize("answer", [b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\nonly this", b"nonsense\r\n"])
+def test_a_download_cut_off_leaves_nothing(tmp_path: Path, answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(Unreachable, match=r"cut off after 9 of 1,000 bytes|nonsense"):
+            download(f"http://127.0.0.1:{listener.getsockname()[1]}/f", tmp_path / "f", None)
+        thread.join()
     assert list(tmp_path.iterdir()) == []
 
 

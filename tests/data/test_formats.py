@@ -132,6 +132,8 @@ def test_ncf_format_without_times_and_with_a_validation_file(tmp_path: Path) -> 
         ("ml-1m.test.negative", "(0,2)\t3\t3\t1\n", "has 1 rows where ml-1m.test.rating has 2"),
         ("ml-1m.test.negative", "(0,2)\t3\t3\t1\n(1,4)\t0\t1\n", "line 2: expected 4 fields"),
         ("ml-1m.test.negative", "(0,2)\t3\t3\t9\n(1,4)\t0\t1\t4\n", "items that the log never mentions"),
+        ("ml-1m.train.rating", NCF["ml-1m.train.rating"] + "2\t0\t5\t1\n", "user 2 of ml-1m.train.rating has no test"),
+        ("ml-1m.test.rating", NCF["ml-1m.test.rating"] + "0\t1\t5\t1\n", "a user has two test events"),
         ("ml-1m.train.rating", "0\t0\t9\t30\n", "line 1, field 'rating': expected a number from 1 to 5, got '9'"),
     ],
 )

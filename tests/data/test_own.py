@@ -46,6 +46,18 @@ def test_dates_are_seconds(tmp_path: Path) -> None:
     assert found.interactions.time.tolist() == [60, 86400]
 
 
+def test_ids_beyond_64_bits_and_odd_file_names(tmp_path: Path) -> None:
+    (tmp_path / "log[1].csv").write_text(f"user,item\n{2**64},1\n5,2\n")
+    found = load(str(tmp_path / "log[1].csv"))
+    assert found.user_ids.tolist() == sorted([str(2**64), "5"])
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        load(str(tmp_path / "folder.csv"))
+    polars.DataFrame({"user": [[1], [2]], "item": [1, 2]}).write_parquet(tmp_path / "nested.parquet")
+    with pytest.raises(InputError, match="column 'user' holds List"):
+        load(str(tmp_path / "nested.parquet"))
+
+
 def test_quoted_fields_and_no_ratings(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('user,item\nu,"a, b"\n')
     found = load_own(tmp_path / "a.csv", Columns())
@@ -65,6 +77,8 @@ def test_quoted_fields_and_no_ratings(tmp_path: Path) -> None:
         (TEXT + "cy,c,good,30\n", NAMED, "line 5, field 'stars': expected a number, got 'good'"),
         (TEXT + "cy,c,nan,30\n", NAMED, "line 5, field 'stars': expected a number, got 'nan'"),
         (TEXT + "cy,c,4,soon\n", NAMED, "line 5, field 'when': expected seconds since 1970, or an ISO 8601 date"),
+        (TEXT + "cy,c,4,1700000000000\n", NAMED, "line 5, field 'when': expected seconds since 1970"),
+        (TEXT + 'cy,"c,4,30\n' + "x" * 200_000 + "\n", NAMED, "log.csv"),
         (TEXT + "cy,,4,30\n", NAMED, "line 5, field 'what'"),
         (
             TEXT,

@@ -47,9 +47,8 @@ def test_quickstart_on_the_real_log(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_the_training_benchmark_on_a_small_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in (("USERS", 60), ("ITEMS", 2000), ("EVENTS", 5000)):
-        monkeypatch.setattr(train_ncf, name, value)
-    log = train_ncf.random_log()
+    monkeypatch.setattr(train_ncf, "SIZES", (60, 2000, 5000))
+    log = train_ncf.random_log((60, 2000, 5000))
     assert len(set(zip(log.user.tolist(), log.item.tolist()))) == len(log) == 5000
     assert len(set(log.user.tolist())) == 60
     train_ncf.script(["--peer", "none", "--epochs", "1", "--out", str(tmp_path / "record.json")])

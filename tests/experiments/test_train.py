@@ -119,22 +119,25 @@ def free_port() -> int:
 def test_two_processes_train_as_one_and_process_0_alone_writes(tmp_path: Path) -> None:
     """Real processes on localhost, two devices each, against one process with four; then both resume."""
 
-    def together(epochs: str, *more: str) -> None:
+    def together(epochs: str, *more: str, expected: int = 0) -> list[str]:
         address = f"127.0.0.1:{free_port()}"
         workers = []
         for i in range(2):
-            arguments = flags(tmp_path, epochs=epochs, **{"run-dir": str(tmp_path / f"p{i}")})
+            arguments = flags(tmp_path, epochs=epochs, **{"run-dir": str(tmp_path / f"p{i}"), "batch-size": "8"})
             arguments = [a for j, a in enumerate(arguments) if "--devices" not in arguments[max(0, j - 1) : j + 1]]
             where = ["--coordinator", address, "--processes", "2", "--process-id", str(i), *more]
             workers.append(script("experiments.train", *arguments, *where, devices=2, wait=False))
-        for worker in workers:
-            out, _ = worker.communicate(timeout=240)
-            assert worker.returncode == 0, out
+        outs = [worker.communicate(timeout=240)[0] for worker in workers]
+        assert [worker.returncode for worker in workers] == [expected] * 2, outs
+        return outs
 
     together("2")
     together("3", "--resume")
+    refused = together("3", expected=2)  # process 0 finds a run there; the other must not wait for it
+    assert "holds a run already" in refused[0]
+    assert "process 0 could not open the run" in refused[1]
     assert not (tmp_path / "p1").exists()
-    alone = script("experiments.train", *flags(tmp_path, devices="4"), devices=4)
+    alone = script("experiments.train", *flags(tmp_path, devices="4", **{"batch-size": "8"}), devices=4)
     assert alone.returncode == 0, alone.stderr
     rows = [
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
@@ -142,7 +145,7 @@ def test_two_processes_train_as_one_and_process_0_alone_writes(tmp_path: Path) -
     ]
     assert len(rows[0]) == len(rows[1]) == 3
     for ours, theirs in zip(*rows):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
     results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("p0", "run")]
     assert results[0]["machine"]["processes"] == 2
     assert results[0]["machine"]["devices"] == results[1]["machine"]["devices"] == 4
@@ -167,14 +170,15 @@ CONFIGURED = [
 def test_every_configuration_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that touch everything, watched: a field that only gets copied or stored would not be noticed."""
     read: dict[type, set[str]] = defaultdict(set)
-    storing = {"to_json", "from_json", "canonical"}
+    storing = {"to_json", "from_json", "canonical", "check_numbers", "first_difference"}
 
     def watch(cls: type) -> Any:
         plain = cls.__getattribute__
 
         def noticed(self: Any, name: str) -> Any:
             caller = sys._getframe(1).f_code
-            if str(ROOT) in caller.co_filename and caller.co_name not in storing and "tests" not in caller.co_filename:
+            ours = caller.co_filename.startswith((f"{ROOT}/rec_jax/", f"{ROOT}/experiments/"))
+            if ours and caller.co_name not in storing:
                 for base in type(self).__mro__:
                     read[base].add(name)
             return plain(self, name)

@@ -1,5 +1,6 @@
 """W&B: a real offline run read back from its file, and failures that cost a warning."""
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -54,6 +55,19 @@ def test_an_offline_run_holds_configuration_and_epochs(tmp_path: Path) -> None:
     config = {item.key: json.loads(item.value_json) for item in started.config.update}
     assert config["experiment"]["model"] == "mf"
     assert started.display_name == what.name
+    summary = {
+        item.key or "/".join(item.nested_key): json.loads(item.value_json)
+        for record in found
+        if record.WhichOneof("record_type") == "summary"
+        for item in record.summary.update
+    }
+    assert summary["full/ndcg@3"] == outcome.result["metrics"]["full"]["ndcg@3"]["mean"]
+    identity = started.run_id
+    again = run(dataclasses.replace(what, epochs=5), quick(tmp_path / "run", wandb="offline", resume=True))
+    assert again.result["test_scored"] == 2
+    for file in (tmp_path / "run" / "wandb").rglob("*.wandb"):  # a resumed run is the same W&B run
+        (run_record,) = [r.run for r in records(file) if r.WhichOneof("record_type") == "run"]
+        assert run_record.run_id == identity
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -84,6 +98,19 @@ def test_failing_while_logging_is_a_warning_too(caplog: pytest.LogCaptureFixture
     tracker.log(2, {"loss": 1.0})
     tracker.close()
     assert caplog.text.count("W&B failed") == 1
+
+
+def test_auto_follows_wandb_s_own_mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import wandb
+
+    asked = []
+    monkeypatch.setattr(wandb, "init", lambda **options: asked.append(options["mode"]))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    Tracker("auto", "p", tmp_path, "n", {}, "g")
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_API_KEY", "x")
+    Tracker("auto", "p", tmp_path, "n", {}, "g")
+    assert asked == ["disabled", "online"]
 
 
 def test_logged_in_means_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

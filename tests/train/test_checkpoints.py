@@ -51,6 +51,10 @@ def test_a_damaged_newest_falls_back_and_says_so(tmp_path: Path, damage: str, ca
         victim.write_bytes(content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :])
     else:
         victim.unlink()
+    with closing(Checkpoints(tmp_path / "c", read_only=True)) as store:
+        assert int(store.restore(state(0))["step"]) == 5
+    assert (tmp_path / "c" / "6").exists()  # reading deletes nothing
+    caplog.clear()
     with caplog.at_level(logging.WARNING), closing(Checkpoints(tmp_path / "c")) as store:
         found = store.restore(state(0))
         assert store.latest == 5
