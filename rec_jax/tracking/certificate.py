@@ -10,7 +10,8 @@ from typing import Any
 import jax
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
-CODE = ("rec_jax", "experiments", "papers_repro", "requirements.txt")
+# Records are results, not code: adding one does not make the next one's code another.
+CODE = ("rec_jax", "experiments", "papers_repro", "requirements.txt", ":(exclude)*/records/*")
 
 
 def code_state(folder: Path | None = None) -> dict[str, Any]:

@@ -23,6 +23,9 @@ def test_commit_and_difference(tmp_path: Path) -> None:
     assert code_state(tmp_path) == {"commit": head, "differs_from_commit": False}
     (tmp_path / "notes.txt").write_text("not code")
     assert code_state(tmp_path)["differs_from_commit"] is False
+    (tmp_path / "experiments" / "records").mkdir(parents=True)
+    (tmp_path / "experiments" / "records" / "r.json").write_text("{}")
+    assert code_state(tmp_path)["differs_from_commit"] is False
     (tmp_path / "rec_jax" / "b.py").write_text("")
     assert code_state(tmp_path) == {"commit": head, "differs_from_commit": True}
     assert code_state(tmp_path / "rec_jax")["commit"] is None  # a folder inside somebody else's repository
