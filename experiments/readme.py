@@ -1,6 +1,7 @@
-"""Rewrite the README's tables from the committed records (`--check` only compares).
+"""Rewrite the README's tables from the committed records: `python -m experiments.readme` (`--check` only compares).
 
-python -m experiments.readme
+New records: `experiments.quickstart` leaves summary.json and learning_curve.png in its folder (here quickstart.json
+and quickstart.png); `experiments.benchmarks.train_ncf --out experiments/records/train_ncf.json` writes its own.
 """
 
 import re
