@@ -1,4 +1,4 @@
-"""Every model and objective by its name, one row each; data sets have theirs in `rec_jax/data/registry.py`.
+"""Every model, objective and baseline by its name, one row each; data sets have theirs in `rec_jax/data/registry.py`.
 
 A model is added by a file in `rec_jax/models/` and a row in MODELS: `experiments.train`, the checkpoints,
 `load` and the common tests then know it.
@@ -12,14 +12,27 @@ from typing import Any
 
 import flax.linen as nn
 
+from rec_jax.baselines import ease, graph, ials, neighbours, popularity, svd
 from rec_jax.config import Experiment, Optimization, Stopping, from_json
 from rec_jax.data.registry import DATASETS
 from rec_jax.errors import InputError
 from rec_jax.models import mf, ncf
+from rec_jax.models.base import Scorer
 from rec_jax.objectives import pairwise, pointwise, rating
 from rec_jax.objectives.base import Recommender
 
-__all__ = ["DATASETS", "MODELS", "OBJECTIVES", "Model", "Objective", "experiment", "parse_experiment", "row"]
+__all__ = [
+    "BASELINES",
+    "DATASETS",
+    "MODELS",
+    "OBJECTIVES",
+    "Baseline",
+    "Model",
+    "Objective",
+    "experiment",
+    "parse_experiment",
+    "row",
+]
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,15 @@ class Model:
     pretraining: Pretraining | None = None
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """A baseline's row: its hyper-parameters, and `fit(split, config) -> Scorer`."""
+
+    summary: str
+    config: type
+    fit: Callable[..., Scorer]
+
+
 OBJECTIVES: dict[str, Objective] = {
     "pointwise": Objective("cross-entropy over positives and negatives", pointwise.Pointwise, pointwise.pointwise),
     "bpr": Objective("pairs of a positive and a negative", pairwise.Pairwise, pairwise.pairwise),
@@ -71,6 +93,21 @@ MODELS: dict[str, Model] = {
         pretraining=Pretraining(("gmf", "mlp"), ncf.glue),
     ),
     "mf": Model("dot-product matrix factorisation with biases", mf.MFConfig, mf.MF),
+}
+
+
+BASELINES: dict[str, Baseline] = {
+    "random": Baseline("chance", popularity.RandomConfig, popularity.fit_random),
+    "popularity": Baseline(
+        "most train events, of all time or lately", popularity.PopularityConfig, popularity.fit_popularity
+    ),
+    "itemknn": Baseline("nearest items by cosine", neighbours.ItemKNNConfig, neighbours.fit_item_knn),
+    "userknn": Baseline("nearest users by cosine", neighbours.UserKNNConfig, neighbours.fit_user_knn),
+    "p3alpha": Baseline("random walks of three steps", graph.P3alphaConfig, graph.fit_p3alpha),
+    "rp3beta": Baseline("random walks, popularity discounted", graph.RP3betaConfig, graph.fit_rp3beta),
+    "ease": Baseline("linear autoencoder in closed form", ease.EASEConfig, ease.fit_ease),
+    "puresvd": Baseline("truncated singular value decomposition", svd.PureSVDConfig, svd.fit_pure_svd),
+    "ials": Baseline("implicit alternating least squares", ials.IALSConfig, ials.fit_ials),
 }
 
 
