@@ -97,7 +97,6 @@ def test_a_crash_loses_only_what_came_after_the_checkpoint(csv: Path, tmp_path: 
     assert_equal_runs(whole, run(what, quick(tmp_path / "cut", resume=True)))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_newest_checkpoint_costs_an_epoch_not_the_run(
     csv: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

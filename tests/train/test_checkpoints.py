@@ -37,8 +37,6 @@ def test_the_last_two_are_kept_and_the_newest_is_restored(tmp_path: Path) -> Non
     assert sorted(p.name for p in (tmp_path / "c").iterdir() if p.name.isdigit()) == ["2", "3"]
 
 
-# Orbax leaves a closed event loop behind when a restore fails.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "removed"])
 def test_a_damaged_newest_falls_back_and_says_so(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     saved(tmp_path / "c", 5, 6)
@@ -64,7 +62,6 @@ def test_a_damaged_newest_falls_back_and_says_so(tmp_path: Path, damage: str, ca
     assert "is damaged" in caplog.text
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_no_checkpoint_and_none_left(tmp_path: Path) -> None:
     with closing(Checkpoints(tmp_path / "none")) as store:
         assert store.restore(state(0)) is None
