@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,23 @@ def records(path: Path) -> list[Any]:
     return found
 
 
+def complete(path: Path) -> list[Any]:
+    """The records once the last one is there: W&B's own process may still be writing after a run was finished."""
+    for _ in range(300):
+        found = records(path)
+        if any(record.WhichOneof("record_type") == "exit" for record in found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{path}: not finished after 30 s: {[r.WhichOneof('record_type') for r in found]}")
+
+
 # W&B's own start-up leaves warnings of its own behind.
 @pytest.mark.filterwarnings("ignore")
 def test_an_offline_run_holds_configuration_and_epochs(tmp_path: Path) -> None:
     what = small_experiment(write_small_csv(tmp_path / "log.csv"), "mf")
     outcome = run(what, quick(tmp_path / "run", wandb="offline"))
     (file,) = (tmp_path / "run" / "wandb").rglob("*.wandb")
-    found = records(file)
+    found = complete(file)
     logged = [
         {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
         for record in found
@@ -66,7 +77,7 @@ def test_an_offline_run_holds_configuration_and_epochs(tmp_path: Path) -> None:
     again = run(dataclasses.replace(what, epochs=5), quick(tmp_path / "run", wandb="offline", resume=True))
     assert again.result["test_scored"] == 2
     for file in (tmp_path / "run" / "wandb").rglob("*.wandb"):  # a resumed run is the same W&B run
-        (run_record,) = [r.run for r in records(file) if r.WhichOneof("record_type") == "run"]
+        (run_record,) = [r.run for r in complete(file) if r.WhichOneof("record_type") == "run"]
         assert run_record.run_id == identity
 
 
