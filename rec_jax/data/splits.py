@@ -1,5 +1,6 @@
 """Splits: which events train, validate and test. Each is a function of the log and, where drawn, of a seed."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from rec_jax.data.interactions import Dataset, Interactions
 from rec_jax.errors import InputError
 from rec_jax.randomness import host_rng
 
-TRAIN, VALID, TEST = 0, 1, 2
+TRAIN, VALID, TEST, FOLDED = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +18,8 @@ class Split:
     """A dataset's events in three parts, each sorted as the log is.
 
     `short_users` had too few events: theirs all train, and they are not evaluated. `candidates` are the
-    published negatives of each user's test item, where the split's authors gave them.
+    published negatives of each user's test item, where the split's authors gave them. `fold_in` holds the histories
+    of users that are not in train (strong generalisation): a recommender is given them after training.
     """
 
     dataset: Dataset
@@ -27,18 +29,43 @@ class Split:
     description: str
     short_users: int = 0
     candidates: Int32[np.ndarray, "n_users k"] | None = None
+    fold_in: Interactions | None = None
+
+    @property
+    def history(self) -> Interactions:
+        """What is known of each user before validation: the train events, and those that are folded in."""
+        return self.train if self.fold_in is None else merged(self.train, self.fold_in)
+
+    @property
+    def whole(self) -> "Split":
+        """The same with the validation events among the train events: what is trained on after all choices."""
+        return dataclasses.replace(self, train=merged(self.train, self.valid))
 
     def part(self, name: str) -> Interactions:
         """The events of 'train', 'valid' or 'test'."""
         return {"train": self.train, "valid": self.valid, "test": self.test}[name]
 
 
-def make_split(dataset: Dataset, kind: str, ratios: tuple[float, float, float], seed: int) -> Split:
-    """Split by `kind`: leave-one-out, ratio, time or authors. InputError: unknown kind, or nobody left to evaluate."""
+def merged(first: Interactions, second: Interactions) -> Interactions:
+    """The events of both, sorted by user and time; ties in time keep the first's before the second's."""
+    pairs = zip(first.columns().values(), second.columns().values())
+    user, item, rating, time = (np.concatenate(pair) for pair in pairs)
+    order = np.lexsort((time, user))
+    return Interactions(user[order], item[order], rating[order], time[order])
+
+
+def make_split(
+    dataset: Dataset, kind: str, ratios: tuple[float, float, float], seed: int, fold_in: float = 0.8
+) -> Split:
+    """Split by `kind`: leave-one-out, ratio, time, users or authors.
+
+    InputError: unknown kind, or nobody left to evaluate.
+    """
     makers = {
         "leave-one-out": lambda: leave_one_out(dataset),
         "ratio": lambda: ratio_per_user(dataset, ratios, seed),
         "time": lambda: global_time(dataset, ratios),
+        "users": lambda: held_out_users(dataset, ratios, seed, fold_in),
         "authors": lambda: authors(dataset),
     }
     if kind not in makers:
@@ -100,6 +127,36 @@ def global_time(dataset: Dataset, ratios: tuple[float, float, float]) -> Split:
     part = np.where(time >= first_test, TEST, np.where(time >= first_valid, VALID, TRAIN)).astype(np.int8)
     named = ":".join(f"{r:g}" for r in ratios)
     return _split(dataset, part, f"global time {named}, test from {first_test}", 0, "later events")
+
+
+def held_out_users(dataset: Dataset, ratios: tuple[float, float, float], seed: int, fold_in: float) -> Split:
+    """Users fall at random into train, validation and test; of a held-out user's events, drawn at random, the share
+    `fold_in` is the history that a trained recommender is given, and the rest is to be found.
+
+    Strong generalisation as Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018, Sec. 4.2
+    (80 % of the events folded in). Held-out users with one event only train.
+    """
+    check_ratios(ratios)
+    if not 0 < fold_in < 1:
+        raise InputError(f"--fold-in {fold_in:g}: expected a share between 0 and 1, as 0.8")
+    log, rng = dataset.interactions, host_rng(seed, "user hold-out")
+    starts = log.by_user(dataset.n_users)
+    counts = np.diff(starts)
+    place = rng.permutation(dataset.n_users)
+    bounds = np.round(np.cumsum(ratios)[:2] * dataset.n_users)
+    group = np.where(place < bounds[0], TRAIN, np.where(place < bounds[1], VALID, TEST))
+    short = (group != TRAIN) & (counts < 2)
+    group[short] = TRAIN
+    order = np.lexsort((rng.random(len(log)), log.user))
+    rank = np.empty(len(log), np.int64)
+    rank[order] = np.arange(len(log)) - np.repeat(starts[:-1], counts)
+    given = np.clip(np.round(counts * fold_in), 1, np.maximum(counts - 1, 1))
+    folded = (group[log.user] != TRAIN) & (rank < given[log.user])
+    part = np.where(folded, FOLDED, group[log.user]).astype(np.int8)
+    named = ":".join(f"{r:g}" for r in ratios)
+    description = f"users held out {named}, seed {seed}, {fold_in:.0%} of their events folded in"
+    split = _split(dataset, part, description, int(short.sum()), "2 events")
+    return dataclasses.replace(split, fold_in=log.take(part == FOLDED))
 
 
 def authors(dataset: Dataset) -> Split:

@@ -1,45 +1,84 @@
 """What is asked of a recommender: which users, which held-out items, among which candidates.
 
-A protocol is a split times a candidate rule: 'full' ranks the whole catalogue without the items that the user has
-already seen; 'ncf-99' ranks the held-out items among 99 fixed unseen ones (He et al., WWW 2017, Sec. 4.1).
+A protocol is a split times a candidate rule. 'full' ranks the whole catalogue without the items that the user has
+already seen. The others rank the held-out items among fixed unseen ones: 'ncf-99' among 99 drawn uniformly (He et
+al., WWW 2017, Sec. 4.1) or published with the split, 'uniform-100' among 100 drawn uniformly (Kang and McAuley,
+ICDM 2018, Sec. IV-D), 'pop-100' among 100 drawn in proportion to their train events, without replacement (Sun et
+al., BERT4Rec, CIKM 2019, Sec. 4.2).
 """
 
 import dataclasses
+import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, Int64
 
+from rec_jax.data.interactions import Interactions
 from rec_jax.data.splits import Split
 from rec_jax.errors import InputError
 from rec_jax.randomness import host_rng
 
-CANDIDATE_RULES = ("full", "ncf-99")
-_DRAWN = 99
+
+@dataclass(frozen=True)
+class Drawn:
+    """How a rule draws its candidates."""
+
+    count: int
+    by_popularity: bool = False
+    published: bool = False
+    """Take the candidates that the split's authors published, where there are any."""
+
+
+DRAWN_RULES = {
+    "ncf-99": Drawn(99, published=True),
+    "uniform-100": Drawn(100),
+    "pop-100": Drawn(100, by_popularity=True),
+}
+CANDIDATE_RULES = ("full", *DRAWN_RULES)
 
 
 @dataclass(frozen=True, eq=False)
 class Questions:
-    """One row a user, padded with -1: held-out items, items already seen, and the candidates (None: all items).
+    """One entry a user: held-out items, items already seen, and the candidates (None: all items), positives first.
 
-    `excluded` marks items that nobody can be recommended. `dropped` counts, by reason, what was left out.
+    `time` is that of the user's first held-out event, in seconds since 1970 (0: unknown). `excluded` marks items
+    that nobody can be recommended. `dropped` counts, by reason, what was left out.
     """
 
     rule: str
     user: Int32[np.ndarray, "q"]
+    time: Int64[np.ndarray, "q"]
     positives: Sequence[np.ndarray]
     seen: Sequence[np.ndarray]
     candidates: Sequence[np.ndarray] | None
     excluded: np.ndarray
     dropped: dict[str, int]
 
+    def __post_init__(self) -> None:
+        if self.candidates is None:
+            return
+        for user, positives, row in zip(self.user.tolist(), self.positives, self.candidates):
+            rest = row[len(positives) :]
+            if not np.array_equal(row[: len(positives)], positives) or np.isin(rest, positives).any():
+                raise InputError(
+                    f"candidates of user {user} under {self.rule!r}: expected the held-out items first and nowhere "
+                    "else; drop a drawn candidate that is a held-out item"
+                )
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all of it: equal for equal questions."""
         digest = hashlib.sha256(f"{self.rule} {len(self.user)}".encode())
-        for rows in ([self.user], self.positives, self.seen, self.candidates or (), [self.excluded.astype(np.int8)]):
+        for rows in (
+            [self.user, self.time],
+            self.positives,
+            self.seen,
+            self.candidates or (),
+            [self.excluded.astype(np.int8)],
+        ):
             for row in rows:
                 digest.update(np.int64(len(row)).tobytes() + np.ascontiguousarray(row).tobytes())
         return digest.hexdigest()
@@ -48,15 +87,17 @@ class Questions:
 def ask(split: Split, part: str, rule: str, *, seed: int, unseen_items: str = "keep") -> Questions:
     """The questions of a part ('valid' or 'test') under a candidate rule.
 
-    Seen are the train items and, at test, the validation items too. A held-out item that was seen cannot be
-    recommended again: it is dropped and counted, as are users without a train event. Candidates are the authors'
-    where the split brings them for its test part, else drawn by `seed`: neither seen nor held out, all distinct.
-    A published candidate that equals the held-out item, or comes twice, is dropped and counted.
-    InputError: unknown rule, or nobody is left.
+    Seen are the train items, under user hold-out the folded-in ones and, at test, the validation items too. A
+    held-out item that was seen cannot be recommended again: it is dropped and counted, as are users without any
+    history. Candidates are the authors' where the rule and the split bring them for the test part, else drawn by
+    `seed`: neither seen nor held out, all distinct. A published candidate that equals the held-out item, or comes
+    twice, is dropped and counted. InputError: unknown rule, or nobody is left.
     """
     check_rule(rule)
     n_users, n_items = split.dataset.n_users, split.dataset.n_items
-    train, valid, held = (_rows(log.user, log.item, n_users) for log in (split.train, split.valid, split.part(part)))
+    train, valid = _rows(split.history, n_users), _rows(split.valid, n_users)
+    events = split.part(part)
+    held, first = _rows(events, n_users), events.by_user(n_users)
     known = np.zeros(n_items, bool)
     known[split.train.item] = True
     excluded = ~known if unseen_items == "drop" else np.zeros(n_items, bool)
@@ -81,18 +122,22 @@ def ask(split: Split, part: str, rule: str, *, seed: int, unseen_items: str = "k
             seen.append(before.astype(np.int32))
     if not users:
         raise InputError(f"{split.dataset.name}: nobody is left to evaluate in the {part} part ({dropped})")
-    questions = Questions(rule, np.array(users, np.int32), positives, seen, None, excluded, dropped)
+    asked = np.array(users, np.int32)
+    questions = Questions(rule, asked, events.time[first[asked]], positives, seen, None, excluded, dropped)
     if rule == "full":
         return questions
-    if part == "test" and split.candidates is not None:
+    how = DRAWN_RULES[rule]
+    if how.published and part == "test" and split.candidates is not None:
         return _published(questions, split.candidates)
-    return _drawn(questions, split, seed, part)
+    return _drawn(questions, how, split, host_rng(seed, f"{rule} candidates {part}"))
 
 
 def check_rule(rule: str) -> None:
-    """InputError: the candidate rule is unknown."""
+    """InputError: the candidate rule is unknown; near names are proposed."""
     if rule not in CANDIDATE_RULES:
-        raise InputError(f"unknown candidate rule {rule!r}: known are {', '.join(CANDIDATE_RULES)}")
+        near = difflib.get_close_matches(rule, CANDIDATE_RULES, n=2)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        raise InputError(f"unknown candidate rule {rule!r}: {meant}known are {', '.join(CANDIDATE_RULES)}")
 
 
 def _published(questions: Questions, candidates: np.ndarray) -> Questions:
@@ -106,21 +151,23 @@ def _published(questions: Questions, candidates: np.ndarray) -> Questions:
     return dataclasses.replace(questions, candidates=rows, dropped=dropped)
 
 
-def _drawn(questions: Questions, split: Split, seed: int, part: str) -> Questions:
-    rng = host_rng(seed, f"ncf-99 candidates {part}")
-    everything = _rows(split.dataset.interactions.user, split.dataset.interactions.item, split.dataset.n_users)
+def _drawn(questions: Questions, how: Drawn, split: Split, rng: np.random.Generator) -> Questions:
+    """Items that the user has in no part of the log; by popularity, those without train events are never drawn."""
+    everything = _rows(split.dataset.interactions, split.dataset.n_users)
+    weight = np.bincount(split.train.item, minlength=split.dataset.n_items).astype(np.float64)
     rows, short = [], 0
     for user, positives in zip(questions.user, questions.positives):
-        free = ~questions.excluded
+        free = ~questions.excluded & (weight > 0 if how.by_popularity else True)
         free[everything[user]] = False
         pool = np.flatnonzero(free)
-        short += len(pool) < _DRAWN
-        drawn = rng.choice(pool, min(_DRAWN, len(pool)), replace=False)
+        short += len(pool) < how.count
+        chance = weight[pool] / weight[pool].sum() if how.by_popularity and len(pool) else None
+        drawn = rng.choice(pool, min(how.count, len(pool)), replace=False, p=chance)
         rows.append(np.concatenate([positives, drawn]).astype(np.int32))
-    dropped = questions.dropped | {"users_with_fewer_than_99_candidates": short}
+    dropped = questions.dropped | {f"users_with_fewer_than_{how.count}_candidates": short}
     return dataclasses.replace(questions, candidates=rows, dropped=dropped)
 
 
-def _rows(user: np.ndarray, item: np.ndarray, n_users: int) -> list[np.ndarray]:
+def _rows(log: Interactions, n_users: int) -> list[np.ndarray]:
     """Each user's items (a log is sorted by user)."""
-    return np.split(item, np.searchsorted(user, np.arange(1, n_users)))
+    return np.split(log.item, log.by_user(n_users)[1:-1])

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from rec_jax.errors import UndefinedScore
+from rec_jax.errors import InputError, UndefinedScore
 from rec_jax.evaluate.protocol import Questions
 from rec_jax.models.base import Query, Scorer
 
@@ -38,17 +38,21 @@ class Ranks:
 
 
 def rank(scorer: Scorer, questions: Questions) -> Ranks:
-    """Rank every held-out item among its candidates. UndefinedScore: one is NaN."""
+    """Rank every held-out item among its candidates.
+
+    UndefinedScore: a score is NaN or infinite. InputError: the scorer returns another shape than it should.
+    """
     width = len(questions.excluded) if questions.candidates is None else max(map(len, questions.candidates))
     b = max(1, min(len(questions.user), PAIRS_PER_BATCH // width))
     # Users with as many positives are ranked together, so that few are padded to the longest row.
     order = np.argsort([len(p) for p in questions.positives], kind="stable")
+    check_shape(scorer, len(questions.excluded))
     found: list[tuple[np.ndarray, ...]] = []
     for start in range(0, len(order), b):
         rows = order[start : start + b].tolist()
         padded = np.resize(rows, b).tolist()  # the last batch repeats some users, and is cut below
         positives = _pad([questions.positives[r] for r in padded])
-        query = Query(jnp.asarray(questions.user[padded]))
+        query = Query.at(questions.user[padded], questions.time[padded])
         if questions.candidates is None:
             seen = _pad([questions.seen[r] for r in padded])
             counts = _count_full(scorer.scores, scorer.cache, query, positives, seen, jnp.asarray(questions.excluded))
@@ -58,7 +62,7 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
         *columns, candidates, undefined = (np.asarray(c)[: len(rows)] for c in counts)
         if undefined.any():
             user = int(questions.user[rows[int(np.argmax(undefined))]])
-            raise UndefinedScore(f"{scorer.name}: a score of user {user} is NaN; ranks would be arbitrary")
+            raise UndefinedScore(f"{scorer.name}: a score of user {user} is NaN or infinite; ranks would be arbitrary")
         lengths = np.array([len(questions.positives[r]) for r in rows])
         real = np.arange(positives.shape[1]) < lengths[:, None]
         found.append((np.repeat(rows, lengths), *(c[real] for c in columns), candidates.repeat(lengths)))
@@ -68,6 +72,18 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
     first = np.searchsorted(row[back], np.arange(len(questions.user)))
     lengths = np.array([len(p) for p in questions.positives])
     return Ranks(questions.user, row[back], above, tied, positives_above, positives_tied, candidates[first], lengths)
+
+
+def check_shape(scorer: Scorer, n_items: int) -> None:
+    """InputError: the scores of two users over the catalogue, or of three candidates each, have another shape."""
+    query, ids = Query.at(np.zeros(2, np.int32), np.zeros(2, np.int64)), jnp.zeros((2, 3), jnp.int32)
+    for function, arguments, expected in (
+        (scorer.scores, (query,), (2, n_items)),
+        (scorer.score_candidates, (query, ids), (2, 3)),
+    ):
+        shape = jax.eval_shape(function, scorer.cache, *arguments).shape
+        if shape != expected:
+            raise InputError(f"{scorer.name}: its scores have shape {shape} where {expected} was expected")
 
 
 def _pad(rows: Sequence[np.ndarray], width: int | None = None) -> Array:
@@ -120,5 +136,5 @@ def _count(
     above, tied = jax.lax.map(against, own.T)  # one positive at a time: [b, p, n] would not fit in memory
     higher = (own[:, None, :] > own[:, :, None]) & real[:, None, :]
     equal = (own[:, None, :] == own[:, :, None]) & real[:, None, :]
-    undefined = (jnp.isnan(value) & allowed).any(axis=1)
+    undefined = (~jnp.isfinite(value) & allowed).any(axis=1)
     return above.T, tied.T, higher.sum(-1), equal.sum(-1), allowed.sum(axis=1), undefined

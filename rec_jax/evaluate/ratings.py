@@ -16,7 +16,8 @@ def rating_errors(scorer: Scorer, events: Interactions) -> np.ndarray:
     for start in range(0, len(events), _ROWS):
         rows = np.arange(start, start + min(_ROWS, len(events))) % len(events)  # the last block wraps: one shape
         ids = jnp.asarray(events.item[rows])[:, None]
-        predicted.append(np.asarray(scorer.score_candidates(scorer.cache, Query(jnp.asarray(events.user[rows])), ids)))
+        query = Query.at(events.user[rows], events.time[rows])
+        predicted.append(np.asarray(scorer.score_candidates(scorer.cache, query, ids)))
     error = np.concatenate(predicted)[: len(events), 0].astype(np.float64) - events.rating
     if np.isnan(error).any():
         raise UndefinedScore(f"{scorer.name}: a predicted rating is NaN")

@@ -4,8 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
+
+from rec_jax.data.interactions import Interactions
 
 Leaf: TypeAlias = Any
 """A field of a pytree: an array of the shape that stands behind it, or what a transformation puts in its place."""
@@ -13,9 +17,22 @@ Leaf: TypeAlias = Any
 
 @struct.dataclass
 class Query:
-    """Who is asking: one entry a user of the batch."""
+    """Who is asking, and when: one entry a user of the batch."""
 
     user: Leaf  # int32 [b]
+    context: Leaf = None  # int32 [b 2]: hour of the day (UTC), day of the week (0 is Monday); -1 unknown. Or None.
+
+    @classmethod
+    def at(cls, user: np.ndarray, time: np.ndarray) -> "Query":
+        """The query of `user` [b] at `time` [b], in seconds since 1970 (0: unknown)."""
+        return cls(jnp.asarray(user), jnp.asarray(context_of(time)))
+
+
+def context_of(time: np.ndarray) -> np.ndarray:
+    """[b, 2]: hour and weekday of `time` [b], in seconds since 1970; -1 where the time is unknown (0)."""
+    days = time // 86400
+    found = np.stack([time % 86400 // 3600, (days + 3) % 7], axis=1)  # 1 January 1970 was a Thursday
+    return np.where((time == 0)[:, None], -1, found).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -23,10 +40,12 @@ class Scorer:
     """A fitted recommender as evaluation sees it: two pure functions over a cache, whoever made them.
 
     Higher scores rank earlier. The functions are compared by identity: make them once a model, and give every
-    new set of parameters as a new cache, so that nothing is compiled again.
+    new set of parameters as a new cache, so that nothing is compiled again. `fold_in(log, n_users)`, where the
+    recommender has it, is the scorer of `n_users` other users, whose histories are the events of `log`.
     """
 
     name: str
     cache: Any
     scores: Callable[[Any, Query], Float[Array, "b n"]]
     score_candidates: Callable[[Any, Query, Int[Array, "b k"]], Float[Array, "b k"]]
+    fold_in: Callable[[Interactions, int], "Scorer"] | None = None

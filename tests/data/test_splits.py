@@ -122,3 +122,34 @@ def test_a_log_is_sorted_stably_and_read_only(small: Dataset) -> None:
     assert made.item.tolist() == by_user[0] + by_user[1]
     with pytest.raises(ValueError, match="read-only"):
         small.interactions.user[0] = 1
+
+
+def test_held_out_users_are_in_no_train_event(ml_100k: Dataset) -> None:
+    split = make_split(ml_100k, "users", (0.8, 0.1, 0.1), 0, 0.8)
+    assert split.fold_in is not None
+    trained, valid, test = (set(log.user.tolist()) for log in (split.train, split.valid, split.test))
+    assert not trained & (valid | test)
+    assert not valid & test
+    assert (len(trained), len(valid), len(test)) == (754, 95, 94)
+    assert valid | test == set(split.fold_in.user.tolist())
+    together = [split.train, split.valid, split.test, split.fold_in]
+    assert sum(map(len, together)) == len(ml_100k.interactions)
+    events = np.bincount(ml_100k.interactions.user)
+    for user in [*valid, *test]:
+        given = int((split.fold_in.user == user).sum())
+        assert given == round(events[user] * 0.8)
+    assert len(split.history) == len(split.train) + len(split.fold_in)
+
+
+def test_holding_users_out_needs_a_share(small: Dataset) -> None:
+    with pytest.raises(InputError, match="expected a share between 0 and 1"):
+        make_split(small, "users", (0.6, 0.2, 0.2), 0, 1.0)
+
+
+def test_train_and_validation_together_keep_the_order(ml_100k: Dataset) -> None:
+    split = leave_one_out(ml_100k)
+    log, whole = ml_100k.interactions, split.whole
+    last = np.flatnonzero(np.diff(log.user, append=-1))
+    assert np.array_equal(whole.train.item, np.delete(log.item, last))
+    assert np.array_equal(whole.train.time, np.delete(log.time, last))
+    assert whole.test is split.test

@@ -8,7 +8,7 @@ import pytest
 from rec_jax.data.interactions import Dataset, build_dataset
 from rec_jax.data.splits import Split, authors, leave_one_out, make_split
 from rec_jax.errors import InputError
-from rec_jax.evaluate.protocol import ask
+from rec_jax.evaluate.protocol import DRAWN_RULES, _drawn, ask
 
 
 def test_full_masks_train_and_at_test_also_validation(small: Dataset) -> None:
@@ -34,6 +34,65 @@ def test_drawn_candidates_are_fixed_distinct_and_unseen(ml_100k: Dataset) -> Non
         assert len(set(drawn.tolist())) == 99
         assert not np.isin(drawn, history).any()
         assert asked.candidates[row][0] == asked.positives[row][0]
+
+
+@pytest.mark.parametrize("rule", ["uniform-100", "pop-100"])
+def test_a_hundred_drawn_candidates(ml_100k: Dataset, rule: str) -> None:
+    split = leave_one_out(ml_100k)
+    asked, again = (ask(split, "test", rule, seed=0) for _ in range(2))
+    assert asked.fingerprint == again.fingerprint != ask(split, "test", rule, seed=1).fingerprint
+    assert asked.candidates is not None
+    trained = np.bincount(split.train.item, minlength=ml_100k.n_items)
+    drawn = [row[1:] for row in asked.candidates]
+    for user, row in zip(asked.user, drawn):
+        assert len(set(row.tolist())) == 100
+        assert not np.isin(row, ml_100k.interactions.item[ml_100k.interactions.user == user]).any()
+    mean = trained[np.concatenate(drawn)].mean()
+    if rule == "pop-100":
+        assert trained[np.concatenate(drawn)].min() > 0
+        assert mean > 2 * trained.mean()
+    else:
+        assert mean < trained.mean()  # what a user has not seen is less popular than the average
+
+
+def test_drawing_by_popularity_is_in_proportion(small: Dataset) -> None:
+    """The first of a user's draws without replacement falls on each free item with its share of the train events."""
+    split = leave_one_out(small)
+    count = np.bincount(split.train.item, minlength=small.n_items).astype(float)
+    how = dataclasses.replace(DRAWN_RULES["pop-100"], count=1)
+    asked, rng = ask(split, "test", "full", seed=0), np.random.default_rng(0)
+    first = np.array([[row[-1] for row in _drawn(asked, how, split, rng).candidates or ()] for _ in range(800)])
+    for place, user in enumerate(asked.user[:5]):
+        free = np.setdiff1d(np.arange(small.n_items), small.interactions.item[small.interactions.user == user])
+        expected = count[free] / count[free].sum()
+        found = np.array([(first[:, place] == item).mean() for item in free])
+        np.testing.assert_allclose(found, expected, atol=4 * np.sqrt(0.25 / 800))
+
+
+def test_candidates_that_hold_a_positive_are_refused(small: Dataset) -> None:
+    asked = ask(leave_one_out(small), "test", "ncf-99", seed=0)
+    assert asked.candidates is not None
+    spoilt = [np.append(asked.candidates[0], asked.positives[0]), *asked.candidates[1:]]
+    with pytest.raises(InputError, match=f"candidates of user {asked.user[0]} under 'ncf-99'"):
+        dataclasses.replace(asked, candidates=spoilt)
+
+
+def test_under_user_hold_out_the_folded_in_items_are_seen(small: Dataset) -> None:
+    split = make_split(small, "users", (0.6, 0.2, 0.2), 0, 0.7)
+    assert split.fold_in is not None
+    for part in ("valid", "test"):
+        asked = ask(split, part, "full", seed=0)
+        assert not np.isin(asked.user, split.train.user).any()
+        for row, user in enumerate(asked.user):
+            assert set(asked.seen[row]) == set(split.fold_in.item[split.fold_in.user == user])
+            assert set(asked.positives[row]) == set(split.part(part).item[split.part(part).user == user])
+
+
+def test_the_question_knows_when(ml_100k: Dataset) -> None:
+    split = leave_one_out(ml_100k)
+    asked = ask(split, "test", "full", seed=0)
+    last = {u: max(ml_100k.interactions.time[ml_100k.interactions.user == u].tolist()) for u in (0, 5, 942)}
+    assert {u: int(asked.time[asked.user.tolist().index(u)]) for u in last} == last
 
 
 def test_a_repeated_item_cannot_be_recommended_again() -> None:
@@ -104,7 +163,7 @@ def test_too_few_candidates_are_counted(small: Dataset) -> None:
 
 
 def test_unknown_rule(small: Dataset) -> None:
-    with pytest.raises(InputError, match="known are full, ncf-99"):
+    with pytest.raises(InputError, match=r"did you mean ncf-99.*known are full, ncf-99, uniform-100, pop-100"):
         ask(leave_one_out(small), "test", "ncf99", seed=0)
 
 
