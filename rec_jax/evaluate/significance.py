@@ -1,0 +1,201 @@
+"""Whether one recommender is better than another: paired tests over users, intervals over users and over seeds.
+
+A metric has one value a user, and two systems answer the same users: their differences are what is tested. The
+randomisation test gives the verdict, and the bootstrap the interval (Smucker, Allan and Carterette, "A Comparison of
+Statistical Significance Tests for Information Retrieval Evaluation", CIKM 2007, finds that both agree with the t test
+where the Wilcoxon and sign tests do not). Neither knows how much a system changes from seed to seed: give the users'
+means over seeds, and print `seed_interval` beside. Checked against scipy's permutation_test, bootstrap, ttest_rel and
+t.interval, brute force, and the rate of false alarms under the null (tests/evaluate/test_significance.py).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import stdtrit
+
+from rec_jax.errors import InputError
+from rec_jax.randomness import host_rng
+
+LEVEL = 0.05
+_NUMBERS = 2**20  # drawn at once: 8 MB as float64
+# Sums of the same numbers in another order differ by about 1e-16 of their size: two closer than this are tied.
+_TIE = 1e-10
+
+Verdict = Literal["better", "worse", "not significant"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """mean(a - b) over users, its 95 % interval, and the p-value of 'no difference'."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over `seeds` runs with its 95 % interval; None where one run is all there is."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Against:
+    """A system against the reference: mean difference (system - reference) over `users`, its interval, p-values.
+
+    `p_holm` is `p_randomization` adjusted for the number of systems; the verdict is its own at the 5 % level.
+    """
+
+    users: int
+    difference: float
+    low: float
+    high: float
+    p_bootstrap: float
+    p_randomization: float
+    p_holm: float
+    verdict: Verdict
+
+
+def paired_bootstrap(a: Float[np.ndarray, "_"], b: Float[np.ndarray, "_"], resamples: int, seed: int = 0) -> Comparison:
+    """mean(a - b) over users drawn with replacement: percentile interval and two-sided p-value.
+
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993: Sec. 13.3 (percentiles) and Sec. 16.4 (the
+    differences are shifted to mean 0, where the null holds, and drawn again). With m the mean and m* a drawn one,
+    p = (1 + #{|m* - m| >= |m|}) / (1 + resamples), never 0. A user whose value is NaN in either is left out of both.
+    With few users both are too confident: `randomization_test` is exact there.
+    InputError: unlike lengths, infinite values, under two users, no resamples.
+    """
+    values = _differences(a, b, resamples)
+    n = len(values)
+    if n < 2:
+        raise InputError(f"{n} user(s) with a value in both systems: the bootstrap needs at least 2")
+    rng, mean = host_rng(seed, "paired bootstrap"), float(values.mean())
+    drawn = np.concatenate(
+        [values[rng.integers(0, n, (rows, n), dtype=np.int32)].mean(axis=1) for rows in _blocks(resamples, n)]
+    )
+    far = np.abs(drawn - mean) >= abs(mean) - _TIE * np.abs(values).mean()
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Comparison(mean, float(low), float(high), float(1 + far.sum()) / (1 + resamples))
+
+
+def randomization_test(a: Float[np.ndarray, "_"], b: Float[np.ndarray, "_"], resamples: int, seed: int = 0) -> float:
+    """Two-sided p-value of the paired sign-flip test (Fisher 1935, Pitman 1937) of 'the two are exchangeable'.
+
+    The share of sign patterns of the differences whose sum is at least as far from 0 as the one that was seen. Users
+    without a difference have no sign and change nothing. If n others have at most `resamples` patterns (2^n), all
+    are counted and p is exact; else patterns are drawn and p = (1 + #{|sum*| >= |sum|}) / (1 + resamples), never 0
+    (Phipson and Smyth, "Permutation P-values Should Never Be Zero", 2010). NaN as in `paired_bootstrap`.
+    InputError: unlike lengths, infinite values, no user, no resamples.
+    """
+    values = _differences(a, b, resamples)
+    values = values[values != 0]
+    n, size = len(values), float(np.abs(values).sum())
+    least = abs(float(values.sum())) - _TIE * size
+    exact = n < 63 and 2**n <= resamples
+    rng, patterns, far, done = host_rng(seed, "randomization test"), 2**n if exact else resamples, 0, 0
+    flips: np.ndarray
+    for rows in _blocks(patterns, max(n, 1)):
+        if exact:
+            flips = np.arange(done, done + rows)[:, None] >> np.arange(n) & 1
+        else:
+            flips = np.unpackbits(rng.integers(0, 256, (rows, -(-n // 8)), dtype=np.uint8), axis=1, count=n)
+        sums = values.sum() - 2 * (flips.astype(np.float64) @ values)
+        far, done = far + int((np.abs(sums) >= least).sum()), done + rows
+    return far / patterns if exact else (1 + far) / (1 + patterns)
+
+
+def holm(p: Mapping[str, float]) -> dict[str, float]:
+    """Adjusted p-values, by name as given: rejecting those under 5 % keeps the chance of any false alarm under 5 %.
+
+    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979: the i-th smallest of m is multiplied by
+    m - i + 1, is never below a smaller one's, and at most 1. InputError: a number that is no probability.
+    """
+    for name, value in p.items():
+        if not 0 <= value <= 1:
+            raise InputError(f"p-value of {name} = {value}: expected 0 to 1")
+    adjusted, largest = {}, 0.0
+    for place, name in enumerate(sorted(p, key=lambda name: p[name])):
+        largest = max(largest, min(1.0, (len(p) - place) * p[name]))
+        adjusted[name] = largest
+    return {name: adjusted[name] for name in p}
+
+
+def seed_interval(values: Sequence[float] | Float[np.ndarray, "_"]) -> Interval:
+    """Mean of one value a seed, and Student's t interval: mean +- t(.975, n - 1) sd / sqrt(n), sd over n - 1.
+
+    With one seed there is no spread to see: low and high are None. InputError: no value, or one that is not finite.
+    """
+    array = np.asarray(values, np.float64)
+    if len(array) == 0 or not np.isfinite(array).all():
+        raise InputError(f"values over seeds = {array.tolist()}: expected at least one, all finite")
+    n, mean = len(array), float(array.mean())
+    if n == 1:
+        return Interval(mean, None, None, 1)
+    half = float(stdtrit(n - 1, 0.975) * array.std(ddof=1) / n**0.5)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def compare_to(
+    best: str,
+    per_user: Mapping[str, Float[np.ndarray, "_"]],
+    resamples: int,
+    *,
+    lower_is_better: bool = False,
+    seed: int = 0,
+) -> dict[str, Against]:
+    """Every other system against the system `best`, by name, in the order given: one value a user, users aligned.
+
+    A user's value is the mean over the system's seeds. 'better' and 'worse' speak of the system, not of `best`.
+    InputError: `best` is not among them, as in `paired_bootstrap`, or so few resamples that even the smallest
+    p-value they can give, 1 / (1 + resamples), is not under 5 % once multiplied by the number of systems.
+    """
+    if best not in per_user:
+        raise InputError(f"reference {best!r}: no such system; known are {', '.join(per_user)}")
+    others = {name: values for name, values in per_user.items() if name != best}
+    needed = round(len(others) / LEVEL)
+    if resamples < needed:
+        raise InputError(
+            f"resamples = {resamples}: {len(others)} systems against one could never differ significantly; "
+            f"ask for at least {needed:,}, better 10,000"
+        )
+    reference = per_user[best]
+    boot = {name: paired_bootstrap(values, reference, resamples, seed) for name, values in others.items()}
+    raw = {name: randomization_test(values, reference, resamples, seed) for name, values in others.items()}
+    adjusted = holm(raw)
+    found = {}
+    for name, values in others.items():
+        seen, p = boot[name], adjusted[name]
+        good: Verdict = "better" if (seen.difference > 0) != lower_is_better else "worse"
+        verdict: Verdict = good if p <= LEVEL else "not significant"
+        users = int((~np.isnan(values - reference)).sum())
+        found[name] = Against(users, seen.difference, seen.low, seen.high, seen.p, raw[name], p, verdict)
+    return found
+
+
+def _differences(a: np.ndarray, b: np.ndarray, resamples: int) -> np.ndarray:
+    """a - b [n] in float64, of the users where neither is NaN."""
+    if len(a) != len(b):
+        raise InputError(f"values of {len(a):,} and of {len(b):,} users: a paired test needs the same users, in order")
+    if resamples < 1:
+        raise InputError(f"resamples = {resamples}: expected at least 1, better 10,000")
+    if np.isinf(a).any() or np.isinf(b).any():
+        raise InputError("a user's value is infinite: expected numbers, or NaN where the metric is undefined")
+    values = a.astype(np.float64) - b.astype(np.float64)
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        raise InputError("no user has a value in both systems: there is nothing to compare")
+    return values
+
+
+def _blocks(rows: int, width: int) -> Iterator[int]:
+    """Sizes of blocks of rows that sum to `rows`, each of bounded memory."""
+    block = max(1, _NUMBERS // width)
+    return (min(block, rows - done) for done in range(0, rows, block))
