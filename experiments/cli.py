@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
 from rec_jax import registry
-from rec_jax.config import Experiment, Runtime
-from rec_jax.data.own import OWN_FORMATS
+from rec_jax.config import Experiment, Protocol, Runtime, Stopping
+from rec_jax.data.own import OWN_FORMATS, Columns
+from rec_jax.data.prepare import Preparation
 from rec_jax.errors import Diverged, InputError
 
 
@@ -24,28 +26,71 @@ class Job:
     runtime: Runtime = Runtime()
 
 
-def parse_job(argv: Sequence[str], prog: str, description: str) -> Job:
-    """Read `MODEL --flag value …`; the objective is looked at first, since it decides which flags there are."""
+@dataclass(frozen=True)
+class BaselineFlags:
+    """What a baseline leaves to be said: it has no objective, no optimiser and no epochs."""
+
+    model: Annotated[str, tyro.conf.Fixed]
+    """Name of the baseline in the registry."""
+    architecture: Any
+    """The baseline's own hyper-parameters."""
+    data: str = "ml-100k"
+    """A known data set (`python -m rec_jax.data list`), or the path of a .csv, .tsv or .parquet log."""
+    columns: Columns = Columns()
+    preparation: Preparation = Preparation()
+    protocol: Protocol = Protocol()
+    metric: str = "ndcg@10"
+    """Validation metric, where hyper-parameters are tuned."""
+    rule: str = "full"
+    """Candidate rule of the validation."""
+    seed: int = 1
+    """Seed of everything random in fitting."""
+
+
+@dataclass(frozen=True)
+class BaselineJob:
+    """A baseline's experiment, and where and how to run it."""
+
+    experiment: BaselineFlags
+    runtime: Runtime = Runtime()
+
+
+def parse_job(argv: Sequence[str], prog: str, description: str, runtime: Runtime | None = None) -> Job:
+    """Read `MODEL --flag value …`; the objective is looked at first, since it decides which flags there are.
+
+    `runtime` gives the flags of where and how: those of Runtime, or of a script's own kind of it.
+    """
+    where = runtime or Runtime()
     objective = next((b for a, b in itertools.pairwise(argv) if a == "--objective"), None)
     objective = next((a.split("=", 1)[1] for a in argv if a.startswith("--objective=")), objective)
-    jobs = {
-        name: (
-            f"{row.summary}; --objective {{{','.join(registry.OBJECTIVES)}}}",
-            Job(registry.experiment(name, objective)),
-        )
-        for name, row in registry.MODELS.items()
+    jobs: dict[str, tuple[str, Any]] = {
+        name: (row.summary, BaselineJob(BaselineFlags(name, row.config()), where))
+        for name, row in registry.BASELINES.items()
     }
-    job = tyro.extras.overridable_config_cli(
+    for name, row in registry.MODELS.items():
+        help_text = f"{row.summary}; --objective {{{','.join(registry.OBJECTIVES)}}}"
+        jobs[name] = (help_text, Job(registry.experiment(name, objective), where))
+    found = tyro.extras.overridable_config_cli(
         jobs,
         args=list(argv),
         prog=prog,
         description=description,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.SuppressFixed),
     )
-    if Path(job.experiment.data).suffix in OWN_FORMATS:  # an own log is found again from any folder
-        path = str(Path(job.experiment.data).expanduser().absolute())
-        job = dataclasses.replace(job, experiment=dataclasses.replace(job.experiment, data=path))
-    return job
+    job = _whole(found) if isinstance(found, BaselineJob) else found
+    return dataclasses.replace(job, experiment=dataclasses.replace(job.experiment, data=named(job.experiment.data)))
+
+
+def _whole(job: BaselineJob) -> Job:
+    """A baseline's flags as an Experiment."""
+    given = {f.name: getattr(job.experiment, f.name) for f in dataclasses.fields(job.experiment)}
+    stopping = Stopping(metric=given.pop("metric"), rule=given.pop("rule"))
+    return Job(registry.experiment(given.pop("model"), stopping=stopping, **given), job.runtime)
+
+
+def named(data: str) -> str:
+    """A data set's name; the path of an own log is made absolute, so that it is found again from any folder."""
+    return str(Path(data).expanduser().absolute()) if Path(data).suffix in OWN_FORMATS else data
 
 
 def main(script: Callable[[Sequence[str]], None]) -> None:

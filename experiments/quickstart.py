@@ -82,7 +82,7 @@ def script(argv: Sequence[str]) -> None:
             placed = dataclasses.replace(runtime, run_dir=folder / name)
             outcomes[name] = run(experiment, placed, problem, show=bar.show)
     neumf = outcomes["neumf"]
-    rows = {"popularity": score(experiments["neumf"], fit_popularity(problem.split), problem, runtime)}
+    rows = {"popularity": score(experiments["neumf"], fit_popularity(problem.split), problem, runtime).metrics}
     rows |= {name: outcome.result["metrics"] for name, outcome in outcomes.items()}
     console.print(results_table(rows, {rule: SHOWN for rule in problem.test}))
     console.print(

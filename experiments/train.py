@@ -1,7 +1,8 @@
-"""Train one model and score it once on the test split.
+"""Train one model, or fit one baseline, and score it once on the test split.
 
     python -m experiments.train neumf --data ml-100k --factors 16 --epochs 20     (about 30 s on 2 cores)
     python -m experiments.train mf --objective rating --split ratio               (RMSE, MAE)
+    python -m experiments.train ease --l2 300 --refit                             (a baseline, in seconds)
     python -m experiments.train mf --data my_log.csv --user-column u --item-column i --time-column t
 
 `python -m experiments.train MODEL --help` lists every hyper-parameter. Several processes: give each
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from experiments.cli import main, parse_job
-from rec_jax.run import Outcome, run
+from rec_jax.run import Outcome, run, shown_k
 from rec_jax.tracking.console import ProgressBar, estimate, results_table
 from rec_jax.tracking.plots import learning_curves
 from rec_jax.tracking.rundir import RunDir
@@ -41,24 +42,27 @@ def train(argv: Sequence[str]) -> None:
 def report(console: Console, outcome: Outcome) -> None:
     """Print what a finished run has to say, and draw its learning curve."""
     result, directory = outcome.result, RunDir(outcome.path)
-    metric = result["experiment"]["stopping"]["metric"]
-    curve = outcome.path / "learning_curve.png"
-    learning_curves({result["experiment"]["model"]: directory.rows(directory.metrics)}, metric, curve)
     ks = result["runtime"]["k"]  # those it was scored with, which a resumed run may have been asked otherwise
-    k = 10 if 10 in ks else ks[0]
+    k = shown_k(tuple(ks))
     names = {rule: [f"hr@{k}", f"ndcg@{k}"] for rule in outcome.problem.test}
     console.print(results_table({result["experiment"]["model"]: result["metrics"]}, names))
     for name, value in result["metrics"].get("ratings", {}).items():
         console.print(f"{name.upper()} {estimate(value)}".replace("\n", " "), highlight=False)
-    training, times = result["training"], result["times"]
-    console.print(
-        f"best epoch {training['best_epoch']} of {training['epochs']} (stopped by {training['stopped_by']}), "
-        f"{training['parameters']:,} parameters, trained in {times['train_seconds']:.1f} s; "
-        f"test scored {result['test_scored']} time(s)\n"
-        f"run     {outcome.path}\nresult  {directory.result}\ncurve   {curve}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    training, times, lines = result["training"], result["times"], []
+    if "best_epoch" in training:
+        metric = result["experiment"]["stopping"]["metric"]
+        curve = outcome.path / "learning_curve.png"
+        learning_curves({result["experiment"]["model"]: directory.rows(directory.metrics)}, metric, curve)
+        lines.append(
+            f"best epoch {training['best_epoch']} of {training['epochs']} (stopped by {training['stopped_by']}), "
+            f"{training['parameters']:,} parameters, trained in {times['train_seconds']:.1f} s"
+        )
+        lines.append(f"curve   {curve}")
+    else:
+        lines.append(f"fitted in {times['fit_seconds']:.1f} s")
+    lines[0] += f"; test scored {result['test_scored']} time(s)"
+    lines += [f"run     {outcome.path}", f"result  {directory.result}"]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

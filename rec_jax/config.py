@@ -10,6 +10,7 @@ import json
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,14 +27,20 @@ from rec_jax.errors import InputError
 class Protocol:
     """How the log is split, and among which items a held-out one is ranked."""
 
-    split: Literal["leave-one-out", "ratio", "time", "authors"] = "leave-one-out"
-    """Which events are held out; 'authors' is the split that a data set's authors published."""
+    split: Literal["leave-one-out", "ratio", "time", "users", "authors"] = "leave-one-out"
+    """Which events are held out; 'users' holds out whole users, 'authors' is the split that a data set's authors
+    published."""
     ratios: tuple[float, float, float] = (0.6, 0.2, 0.2)
-    """Shares of train, validation and test, for the splits 'ratio' and 'time'."""
+    """Shares of train, validation and test, for the splits 'ratio', 'time' and 'users'."""
+    fold_in: float = 0.8
+    """Split 'users': the share of a held-out user's events that the trained recommender is given."""
     candidates: tuple[str, ...] = ("full", "ncf-99")
-    """Rules to score the test split under: 'full' (all items not seen) or 'ncf-99' (99 fixed unseen items)."""
+    """Rules to score the test split under: 'full' (all items not seen), or fixed unseen ones: 'ncf-99', 'uniform-100',
+    'pop-100' (drawn by popularity)."""
     unseen_items: Literal["keep", "drop"] = "keep"
     """Held-out items that train never saw: rank them like any other, or leave them out on both sides."""
+    refit: bool = False
+    """After everything was chosen on validation, train again on the train and validation events together."""
     split_seed: int = 0
     """Seed of a random split and of drawn candidates: the same for all models and seeds that are compared."""
 
@@ -79,11 +86,11 @@ class Experiment:
     """All that decides a run's numbers."""
 
     model: Annotated[str, tyro.conf.Fixed]
-    """Name of the model in the registry."""
+    """Name of the model or baseline in the registry."""
     architecture: Any
     """The model's own hyper-parameters."""
     objective: str
-    """Name of the objective in the registry."""
+    """Name of the objective in the registry; 'own' for a baseline, which fits by its own method."""
     loss: Any
     """The objective's own hyper-parameters."""
     data: str = "ml-100k"
@@ -96,7 +103,7 @@ class Experiment:
     epochs: int = 30
     """At most this many passes over the train events; not part of the run's identity: --resume may raise it."""
     seed: int = 1
-    """Seed of everything random in training."""
+    """Seed of everything random in training or fitting."""
 
     def canonical(self) -> str:
         """The JSON that is hashed: keys sorted, without the seed and the limit of epochs."""
@@ -148,7 +155,7 @@ class Runtime:
     """Several processes: which one this is."""
 
 
-AT_LEAST_ONE = ("factors", "epochs", "batch_size", "every", "negatives", "k", "bootstrap", "processes")
+AT_LEAST_ONE = ("factors", "epochs", "batch_size", "every", "negatives", "k", "bootstrap", "processes", "trials")
 POSITIVE = ("learning_rate", "pretrain_learning_rate", "init_sd")
 ANY_SIGN = ("min_rating", "rating_low", "rating_high")
 
@@ -176,6 +183,25 @@ def check_numbers(value: Any, name: str = "") -> None:
                 f"from {low} to {high}" if high < math.inf else "above 0" if name in POSITIVE else f"of at least {low}"
             )
             raise InputError(f"--{name.replace('_', '-')} {value}: expected a number {wanted}")
+
+
+def changed(value: Any, changes: Mapping[str, Any]) -> Any:
+    """A dataclass tree with some leaves replaced, each named by its path ('architecture.factors').
+
+    InputError: no such field, or a value of another type.
+    """
+    for path, leaf in changes.items():
+        value = _changed(value, path.split("."), leaf, path)
+    return value
+
+
+def _changed(value: Any, path: list[str], leaf: Any, whole: str) -> Any:
+    known = [f.name for f in dataclasses.fields(value)]
+    if path[0] not in known:
+        raise InputError(f"{whole}: {type(value).__name__} has no field {path[0]!r}; its fields are {', '.join(known)}")
+    hint = typing.get_type_hints(type(value))[path[0]]
+    new = _changed(getattr(value, path[0]), path[1:], leaf, whole) if path[1:] else from_json(hint, leaf, whole)
+    return dataclasses.replace(value, **{path[0]: new})
 
 
 def to_json(value: Any) -> Any:

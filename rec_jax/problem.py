@@ -1,5 +1,6 @@
 """What an experiment is about before any model: the prepared log, its split, and the questions asked of it."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,10 @@ from rec_jax.data.prepare import prepare
 from rec_jax.data.registry import load
 from rec_jax.data.splits import Split, make_split
 from rec_jax.errors import InputError
+from rec_jax.evaluate.beyond import item_vectors
 from rec_jax.evaluate.protocol import Questions, ask, check_rule
 from rec_jax.files import atomic
+from rec_jax.models.base import Scorer
 from rec_jax.objectives.base import TrainData
 
 
@@ -38,6 +41,29 @@ class Problem:
         """The test's questions by candidate rule, posed when first needed."""
         return {rule: self._ask("test", rule) for rule in self.protocol.candidates}
 
+    @cached_property
+    def whole(self) -> "Problem":
+        """The same with the validation events among the train events: what is trained on after all choices."""
+        split = self.split.whole
+        train = TrainData.of(split.train, self.dataset.n_users, self.dataset.n_items)
+        return dataclasses.replace(self, split=split, train=train)
+
+    @cached_property
+    def item_vectors(self) -> np.ndarray:
+        """[n_items, d]: the vectors under which the diversity of all models' lists is measured."""
+        return item_vectors(self.split, min(32, self.dataset.n_users - 1, self.dataset.n_items - 1))
+
+    def asked(self, scorer: Scorer) -> Scorer:
+        """The scorer that the questions are put to: where users are held out, it is first given their histories.
+
+        InputError: it cannot be.
+        """
+        if self.split.fold_in is None:
+            return scorer
+        if scorer.fold_in is None:
+            raise InputError(f"{scorer.name} cannot fold in unseen users; choose another --split than 'users'")
+        return scorer.fold_in(self.split.fold_in, self.dataset.n_users)
+
     def _ask(self, part: str, rule: str) -> Questions:
         return ask(self.split, part, rule, seed=self.protocol.split_seed, unseen_items=self.protocol.unseen_items)
 
@@ -54,6 +80,7 @@ class Problem:
             "data": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint, **counts}
             | {"preparation": list(self.dataset.preparation), "licence": self.dataset.licence},
             "protocol": {"split": split.description, "events": events, "rules": rules}
+            | {"trained_on": "train and validation" if self.protocol.refit else "train"}
             | {"ndcg": "ideal over min(k, held-out items); ndcg_all: over all of them"}
             | {"ties": "expectation over random order"},
         }
@@ -87,6 +114,6 @@ def pose(experiment: Experiment, data_dir: Path) -> Problem:
     for rule in (*protocol.candidates, experiment.stopping.rule):
         check_rule(rule)
     dataset = prepare(load(experiment.data, data_dir, experiment.columns), experiment.preparation)
-    split = make_split(dataset, protocol.split, protocol.ratios, protocol.split_seed)
+    split = make_split(dataset, protocol.split, protocol.ratios, protocol.split_seed, protocol.fold_in)
     train = TrainData.of(split.train, dataset.n_users, dataset.n_items)
     return Problem(dataset, split, train, protocol, experiment.stopping.rule)

@@ -14,17 +14,16 @@ from rec_jax.config import Experiment
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query, Scorer
-from rec_jax.objectives.base import Recommender, TrainData
 from rec_jax.problem import Problem, pose
-from rec_jax.run import blank_state, build, predicts_ratings, scorer_of
+from rec_jax.run import predicts_ratings
 from rec_jax.tracking.rundir import RunDir
 from rec_jax.train.checkpoints import Checkpoints
-from rec_jax.train.fold_in import fold_in
+from rec_jax.training import REFIT, blank_state, build, fit_baseline, scorer_of
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A run read back: its best parameters, and what they were trained on."""
+    """A run read back: the recommender, and what it was trained on. A baseline has no parameters."""
 
     experiment: Experiment
     problem: Problem
@@ -47,21 +46,31 @@ class Recommendation:
 def load(run: Path, data_dir: Path | None = None) -> Saved:
     """The recommender of a run directory; nothing in it is changed. The data lie where they did, or in `data_dir`.
 
-    InputError: not a run, no validated checkpoint yet, or the data are not those it was trained on.
+    A baseline is fitted again. InputError: not a run, no validated checkpoint yet, or the data are not those it was
+    trained on.
     """
     directory = RunDir(run)
     experiment = directory.experiment()
     problem = pose(experiment, data_dir or directory.data_dir())
     directory.check_data(problem.dataset.fingerprint)
-    recommender = build(experiment, problem)
+    if experiment.objective == registry.OWN:
+        return Saved(experiment, problem, None, None, fit_baseline(experiment, problem.split))
+    if experiment.protocol.refit:
+        directory = RunDir(run / REFIT)
+    trained_on = problem.whole if experiment.protocol.refit else problem
+    recommender = build(experiment, trained_on)
     if not directory.checkpoints.is_dir():
-        raise InputError(f"{run}: has no checkpoint yet")
+        raise InputError(f"{run}: has no {'final ' if experiment.protocol.refit else ''}checkpoint yet")
     with closing(Checkpoints(directory.checkpoints, read_only=True)) as store:
-        state = store.restore(blank_state(experiment, recommender, problem))
-    if state is None or int(state.best_epoch) == 0:
+        state = store.restore(blank_state(experiment, recommender, trained_on))
+    refit = experiment.protocol.refit
+    unfinished = state is None or int(state.best_epoch) == 0
+    if refit and state is not None:
+        unfinished = int(state.step) < directory.experiment().epochs * recommender.steps_per_epoch
+    if state is None or unfinished:
         raise InputError(f"{run}: has no validated parameters yet; train on with --resume")
-    scorer = scorer_of(experiment, recommender, state.best_params, state.best_extra)
-    return Saved(experiment, problem, state.best_params, state.best_extra, scorer)
+    params, extra = (state.params, state.extra) if refit else (state.best_params, state.best_extra)
+    return Saved(experiment, problem, params, extra, scorer_of(experiment, recommender, params, extra))
 
 
 def recommend(saved: Saved, user: str, k: int = 10) -> list[Recommendation]:
@@ -81,29 +90,15 @@ def recommend_to_history(saved: Saved, items: Sequence[str], k: int = 10) -> lis
     """
     if not items:
         raise InputError("a history needs at least one item")
+    if saved.scorer.fold_in is None:
+        raise InputError(f"{saved.experiment.model} cannot fold in unseen users")
     if predicts_ratings(saved.experiment):
         raise InputError(f"{saved.experiment.objective} models need ratings to fold a user in, and a history has none")
-    dataset, experiment = saved.problem.dataset, saved.experiment
+    dataset = saved.problem.dataset
     history = np.unique([dataset.item_index(item) for item in items]).astype(np.int32)
     ones = np.ones(len(history))
     log = Interactions(np.zeros(len(history), np.int32), history, ones.astype(np.float32), ones.astype(np.int64))
-    recommender, params = fold_in_users(experiment, saved.params, saved.extra, log, 1, dataset.n_items)
-    return top(scorer_of(experiment, recommender, params, saved.extra), saved.problem, 0, history, k)
-
-
-def fold_in_users(
-    experiment: Experiment, params: Any, extra: Any, log: Interactions, n_users: int, n_items: int
-) -> tuple[Recommender, Any]:
-    """(recommender, params) for the users of `log`, none of whom training has seen."""
-    model = registry.MODELS[experiment.model]
-    objective = registry.OBJECTIVES[experiment.objective]
-
-    def for_users(data: TrainData) -> Recommender:
-        module = model.module(experiment.architecture, data.n_users, data.n_items)
-        return objective.build(module, experiment.loss, data, len(data.user))
-
-    tables = model.module(experiment.architecture, n_users, n_items).user_tables
-    return fold_in(for_users, tables, params, extra, TrainData.of(log, n_users, n_items))
+    return top(saved.scorer.fold_in(log, 1), saved.problem, 0, history, k)
 
 
 def top(scorer: Scorer, problem: Problem, user: int, without: np.ndarray, k: int) -> list[Recommendation]:

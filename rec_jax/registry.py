@@ -1,7 +1,7 @@
 """Every model, objective and baseline by its name, one row each; data sets have theirs in `rec_jax/data/registry.py`.
 
-A model is added by a file in `rec_jax/models/` and a row in MODELS: `experiments.train`, the checkpoints,
-`load` and the common tests then know it.
+A model is added by a file in `rec_jax/models/` and a row in MODELS: `experiments.train`, `tune` and `compare`, the
+checkpoints, `load` and the common tests then know it.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from rec_jax.baselines import ease, graph, ials, neighbours, popularity, svd
+from rec_jax.baselines import content, ease, fm, graph, ials, neighbours, nmf, popularity, slim, svd
 from rec_jax.config import Experiment, Optimization, Stopping, from_json
 from rec_jax.data.registry import DATASETS
 from rec_jax.errors import InputError
@@ -20,6 +20,7 @@ from rec_jax.models import mf, ncf
 from rec_jax.models.base import Scorer
 from rec_jax.objectives import pairwise, pointwise, rating
 from rec_jax.objectives.base import Recommender
+from rec_jax.space import Choice, Range, Real, Whole
 
 __all__ = [
     "BASELINES",
@@ -30,6 +31,8 @@ __all__ = [
     "Model",
     "Objective",
     "experiment",
+    "folds_in",
+    "names",
     "parse_experiment",
     "row",
 ]
@@ -53,6 +56,29 @@ class Pretraining:
     glue: Callable[..., Any]
 
 
+Space = Mapping[str, Range]
+"""What is tuned, by the field's path in an Experiment ('architecture.factors')."""
+
+OWN = "own"
+"""The objective of a baseline: it fits by its own method."""
+
+
+@dataclass(frozen=True)
+class OwnMethod:
+    """A baseline's place-holder for an objective's hyper-parameters: it has none."""
+
+
+FACTORS: Space = {
+    "architecture.factors": Choice((8, 16, 32, 64)),
+    "optimization.learning_rate": Real(3e-4, 1e-2),
+    "loss.l2": Real(1e-6, 1e-2),
+}
+
+
+# Hidden layers are up to eight times as wide as the last: 64 factors cost ten times the time of 16.
+TOWER_FACTORS: Space = {**FACTORS, "architecture.factors": Choice((8, 16, 32))}
+
+
 @dataclass(frozen=True)
 class Model:
     """A model's row: `config` holds its hyper-parameters, `module(config, n_users, n_items)` is linen.
@@ -66,15 +92,23 @@ class Model:
     objective: str = "pointwise"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     pretraining: Pretraining | None = None
+    space: Space = field(default_factory=lambda: FACTORS)
+    seeded: bool = True
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline's row: its hyper-parameters, and `fit(split, config) -> Scorer`."""
+    """A baseline's row: its hyper-parameters, and `fit(split, config, seed) -> Scorer`.
+
+    `seeded`: another seed gives other scores. `folds_in`: its Scorer has `fold_in`.
+    """
 
     summary: str
     config: type
     fit: Callable[..., Scorer]
+    space: Space = field(default_factory=dict)
+    seeded: bool = False
+    folds_in: bool = True
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -85,29 +119,114 @@ OBJECTIVES: dict[str, Objective] = {
 
 MODELS: dict[str, Model] = {
     "gmf": Model("generalised matrix factorisation (He et al. 2017)", ncf.GMFConfig, ncf.GMF),
-    "mlp": Model("multi-layer perceptron over both vectors (He et al. 2017)", ncf.MLPConfig, ncf.MLP),
+    "mlp": Model(
+        "multi-layer perceptron over both vectors (He et al. 2017)", ncf.MLPConfig, ncf.MLP, space=TOWER_FACTORS
+    ),
     "neumf": Model(
         "neural matrix factorisation: GMF and MLP together (He et al. 2017)",
         ncf.NeuMFConfig,
         ncf.NeuMF,
         pretraining=Pretraining(("gmf", "mlp"), ncf.glue),
+        space=TOWER_FACTORS,
     ),
     "mf": Model("dot-product matrix factorisation with biases", mf.MFConfig, mf.MF),
+    "bprmf": Model("matrix factorisation by BPR (Rendle et al. 2009)", mf.MFConfig, mf.MF, objective="bpr"),
 }
 
+_NEIGHBOURS = {"architecture.neighbours": Whole(5, 1000)}
+_KNN: Space = {
+    **_NEIGHBOURS,
+    "architecture.shrink": Whole(0, 1000, log=False),
+    "architecture.similarity": Choice(("cosine", "asymmetric")),
+    "architecture.alpha": Real(0.0, 1.0, log=False),
+    "architecture.weighting": Choice(("none", "tf-idf", "bm25")),
+}
 
 BASELINES: dict[str, Baseline] = {
-    "random": Baseline("chance", popularity.RandomConfig, popularity.fit_random),
+    "random": Baseline("chance", popularity.RandomConfig, popularity.fit_random, seeded=True),
     "popularity": Baseline(
         "most train events, of all time or lately", popularity.PopularityConfig, popularity.fit_popularity
     ),
-    "itemknn": Baseline("nearest items by cosine", neighbours.ItemKNNConfig, neighbours.fit_item_knn),
-    "userknn": Baseline("nearest users by cosine", neighbours.UserKNNConfig, neighbours.fit_user_knn),
-    "p3alpha": Baseline("random walks of three steps", graph.P3alphaConfig, graph.fit_p3alpha),
-    "rp3beta": Baseline("random walks, popularity discounted", graph.RP3betaConfig, graph.fit_rp3beta),
-    "ease": Baseline("linear autoencoder in closed form", ease.EASEConfig, ease.fit_ease),
-    "puresvd": Baseline("truncated singular value decomposition", svd.PureSVDConfig, svd.fit_pure_svd),
-    "ials": Baseline("implicit alternating least squares", ials.IALSConfig, ials.fit_ials),
+    "itemknn": Baseline("nearest items by cosine", neighbours.ItemKNNConfig, neighbours.fit_item_knn, _KNN),
+    "userknn": Baseline(
+        "nearest users by cosine",
+        neighbours.UserKNNConfig,
+        neighbours.fit_user_knn,
+        {**_KNN, "architecture.reverse": Choice((False, True))},
+    ),
+    "p3alpha": Baseline(
+        "random walks of three steps",
+        graph.P3alphaConfig,
+        graph.fit_p3alpha,
+        {**_NEIGHBOURS, "architecture.alpha": Real(0.0, 2.0, log=False)},
+    ),
+    "rp3beta": Baseline(
+        "random walks, popularity discounted",
+        graph.RP3betaConfig,
+        graph.fit_rp3beta,
+        {
+            **_NEIGHBOURS,
+            "architecture.alpha": Real(0.0, 2.0, log=False),
+            "architecture.beta": Real(0.0, 2.0, log=False),
+        },
+    ),
+    "ease": Baseline(
+        "linear autoencoder in closed form", ease.EASEConfig, ease.fit_ease, {"architecture.l2": Real(1.0, 1e4)}
+    ),
+    "slim": Baseline(
+        "sparse linear item weights by the elastic net",
+        slim.SLIMConfig,
+        slim.fit_slim,
+        {**_NEIGHBOURS, "architecture.penalty": Real(1e-3, 1.0), "architecture.l1_ratio": Real(1e-5, 1.0)},
+    ),
+    "puresvd": Baseline(
+        "truncated singular value decomposition",
+        svd.PureSVDConfig,
+        svd.fit_pure_svd,
+        {"architecture.factors": Whole(2, 250)},
+    ),
+    "nmf": Baseline(
+        "non-negative matrix factorisation",
+        nmf.NMFConfig,
+        nmf.fit_nmf,
+        {
+            "architecture.factors": Whole(5, 200),
+            "architecture.init": Choice(("nndsvda", "random")),
+            "architecture.penalty": Real(1e-7, 1e-2),
+            "architecture.l1_ratio": Real(0.0, 1.0, log=False),
+        },
+        seeded=True,
+    ),
+    "ials": Baseline(
+        "implicit alternating least squares",
+        ials.IALSConfig,
+        ials.fit_ials,
+        {
+            "architecture.factors": Choice((16, 32, 64, 128, 192)),
+            "architecture.unobserved_weight": Real(0.01, 1.0),
+            "architecture.reg": Real(1e-4, 0.1),
+        },
+        seeded=True,
+    ),
+    "content": Baseline(
+        "TF-IDF of titles and categories",
+        content.ContentConfig,
+        content.fit_content,
+        {"architecture.title_weight": Real(0.05, 5.0), "architecture.category_weight": Real(0.05, 5.0)},
+    ),
+    "fm": Baseline(
+        "factorization machine with time, user attributes and categories",
+        fm.FMConfig,
+        fm.fit_fm,
+        {
+            "architecture.factors": Choice((8, 16, 32, 64)),
+            "architecture.rounds": Whole(5, 80),
+            "architecture.step_size": Real(1e-3, 2e-2),
+            "architecture.l2": Real(1e-5, 1e-1),
+        },
+        seeded=True,
+        folds_in=False,
+    ),
 }
 
 
@@ -120,9 +239,33 @@ def row(table: Mapping[str, Any], name: str, kind: str) -> Any:
     return table[name]
 
 
+def names() -> list[str]:
+    """Every baseline and model."""
+    return [*BASELINES, *MODELS]
+
+
+def recommender_row(name: str) -> Model | Baseline:
+    """The row of a model or baseline. InputError: unknown, with near names."""
+    found: Model | Baseline = row({**BASELINES, **MODELS}, name, "model")
+    return found
+
+
+def folds_in(name: str) -> bool:
+    """Whether a model or baseline can be given users that it was not trained on."""
+    found = recommender_row(name)
+    return found.folds_in if isinstance(found, Baseline) else hasattr(found.module, "user_tables")
+
+
 def experiment(model: str, objective: str | None = None, **changes: Any) -> Experiment:
-    """The default experiment of a model, under its own objective or another one, with `changes` to its fields."""
-    chosen = row(MODELS, model, "model")
+    """The default experiment of a model, under its own objective or another one, with `changes` to its fields.
+
+    A baseline's objective is 'own'. InputError: unknown names, or an objective for a baseline.
+    """
+    chosen = recommender_row(model)
+    if isinstance(chosen, Baseline):
+        if objective not in (None, OWN):
+            raise InputError(f"--objective {objective} is not for {model}: a baseline fits by its own method")
+        return dataclasses.replace(Experiment(model, chosen.config(), OWN, OwnMethod()), **changes)
     objective = objective or chosen.objective
     trained_by = row(OBJECTIVES, objective, "objective")
     default = Experiment(
@@ -139,8 +282,8 @@ def experiment(model: str, objective: str | None = None, **changes: Any) -> Expe
 def parse_experiment(stored: dict[str, Any]) -> Experiment:
     """An Experiment from its JSON, into today's dataclasses. InputError: unknown names, fields or types."""
     parsed: Experiment = from_json(Experiment, stored)
+    chosen = recommender_row(parsed.model)
+    loss = OwnMethod if isinstance(chosen, Baseline) else row(OBJECTIVES, parsed.objective, "objective").config
     return dataclasses.replace(
-        parsed,
-        architecture=from_json(row(MODELS, parsed.model, "model").config, parsed.architecture),
-        loss=from_json(row(OBJECTIVES, parsed.objective, "objective").config, parsed.loss),
+        parsed, architecture=from_json(chosen.config, parsed.architecture), loss=from_json(loss, parsed.loss)
     )

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rec_jax.errors import InputError
-from rec_jax.recommend import Saved, fold_in_users, history_of, load, recommend, recommend_to_history
-from rec_jax.run import run, scorer_of
+from rec_jax.recommend import Saved, history_of, load, recommend, recommend_to_history
+from rec_jax.run import run
+from rec_jax.training import fold_in_users, scorer_of
 from tests.helpers import N_ITEMS, N_USERS, quick, small_experiment, write_small_csv
 
 

@@ -16,7 +16,8 @@ from rec_jax.objectives.base import Batch, Recommender
 from rec_jax.problem import Problem, pose
 from rec_jax.recommend import load
 from rec_jax.registry import MODELS, OBJECTIVES, experiment
-from rec_jax.run import build, run, scorer_of
+from rec_jax.run import run
+from rec_jax.training import build, scorer_of
 from tests.helpers import N_ITEMS, N_USERS, quick, small_experiment, write_small_csv
 
 ROWS = [(model, objective) for model in MODELS for objective in OBJECTIVES]

@@ -17,11 +17,12 @@ from rec_jax.errors import Diverged, InputError, Interrupted
 from rec_jax.files import read_json
 from rec_jax.recommend import load
 from rec_jax.registry import MODELS, experiment, parse_experiment
-from rec_jax.run import Outcome, blank_state, build, run
+from rec_jax.run import Outcome, run
 from rec_jax.tracking.rundir import RunDir
 from rec_jax.train import loop
 from rec_jax.train.checkpoints import Checkpoints
 from rec_jax.train.loop import Progress
+from rec_jax.training import blank_state, build
 from tests.helpers import quick, small_experiment, write_small_csv
 
 
@@ -398,7 +399,7 @@ def test_neumf_beats_popularity_on_ml_100k(ml_100k: Dataset, tmp_path: Path) -> 
     runtime = quick(tmp_path / "a", k=(10,), bootstrap=500)
     outcome = run(what, runtime)
     assert outcome.problem.dataset.fingerprint == ml_100k.fingerprint
-    popular = score(what, fit_popularity(outcome.problem.split), outcome.problem, runtime)
+    popular = score(what, fit_popularity(outcome.problem.split), outcome.problem, runtime).metrics
     for rule in ("full", "ncf-99"):
         assert outcome.result["metrics"][rule]["ndcg@10"]["mean"] > popular[rule]["ndcg@10"]["mean"]
     assert outcome.result["metrics"]["ncf-99"]["hr@10"]["low"] > popular["ncf-99"]["hr@10"]["high"]

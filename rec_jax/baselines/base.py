@@ -1,5 +1,6 @@
 """What baselines are made of: the log as a sparse matrix, and scoring by item weights or by factors."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,11 +11,24 @@ from jaxtyping import Array, Float, Int
 
 from rec_jax.data.interactions import Interactions
 from rec_jax.data.splits import Split
+from rec_jax.errors import InputError
 from rec_jax.models.base import Query, Scorer
+
+# X^T X of a dense X runs on all cores, several times as fast as of a sparse one; 2^28 numbers are 1 GB.
+DENSE_NUMBERS = 2**28
+# Columns whose largest entries are looked for at once: copies of 2^24 numbers are 64 MB.
+COLUMN_NUMBERS = 2**24
 
 
 def matrix(log: Interactions, n_users: int, n_items: int) -> sp.csr_matrix:
-    """[n_users, n_items] with 1 where a user has an event with an item, however many."""
+    """[n_users, n_items] with 1 where a user has an event with an item, however many.
+
+    InputError: the log names a user or an item beyond these.
+    """
+    for name, ids, n in (("user", log.user, n_users), ("item", log.item, n_items)):
+        if len(ids) and not 0 <= ids.min() <= ids.max() < n:
+            wrong = int(ids.max()) if ids.max() >= n else int(ids.min())
+            raise InputError(f"the log has an event of {name} {wrong}: expected ids from 0 to {n - 1}")
     found = sp.csr_matrix((np.ones(len(log), np.float32), (log.user, log.item)), shape=(n_users, n_items))
     found.sum_duplicates()
     found.data[:] = 1.0
@@ -26,27 +40,77 @@ def train_matrix(split: Split) -> sp.csr_matrix:
     return matrix(split.train, split.dataset.n_users, split.dataset.n_items)
 
 
-def from_item_weights(name: str, history: sp.csr_matrix, weights: Any) -> Scorer:
-    """score(u, i) = sum of weights[j, i] over the items j of the user's history.
+def gram(x: sp.csr_matrix) -> Float[np.ndarray, "n n"]:
+    """X^T X, dense, in float32: exact for counts below 2^24."""
+    if x.shape[0] * x.shape[1] > DENSE_NUMBERS:
+        return (x.T @ x).toarray().astype(np.float32)
+    dense = x.toarray().astype(np.float32)
+    return dense.T @ dense
 
+
+def top_of_columns(weights: Float[np.ndarray, "m n"], k: int) -> Float[np.ndarray, "m n"]:
+    """`weights` with only the k largest entries of each column, 0 elsewhere; equal ones in the order of their rows."""
+    m, n = weights.shape
+    if k >= m:
+        return weights
+    kept = np.zeros_like(weights)
+    width = max(1, COLUMN_NUMBERS // m)
+    for start in range(0, n, width):
+        part = np.ascontiguousarray(weights[:, start : start + width].T)
+        bound = np.partition(part, m - k, axis=1)[:, m - k, None]
+        above, at = part > bound, part == bound
+        room = k - above.sum(axis=1, keepdims=True)
+        kept[:, start : start + width] = np.where(above | (at & (at.cumsum(axis=1) <= room)), part, 0).T
+    return kept
+
+
+def from_item_weights(
+    name: str,
+    history: sp.csr_matrix,
+    weights: Any,
+    represent: Callable[[sp.csr_matrix], sp.csr_matrix] = lambda history: history,
+) -> Scorer:
+    """score(u, i) = sum over the items j of the user's history of x[u, j] weights[j, i], x = represent(history).
+
+    `history` is binary; `represent` gives each of its entries its value (1 unless given), and leaves none out.
     `weights` is dense [n, n], or sparse, which is stored densely: rows of it are summed by one matrix product.
+    Unseen users fold in by their own histories.
     """
-    dense = weights.toarray() if sp.issparse(weights) else weights
-    width = int(np.diff(history.indptr).max(initial=1))
-    items = np.concatenate([history.indices, np.zeros(width, np.int32)])  # so that a slice never runs over the end
+    dense = jnp.asarray(weights.toarray() if sp.issparse(weights) else weights, jnp.float32)
+    x = represent(history).tocsr()
+    width = int(np.diff(x.indptr).max(initial=1))
+    end = np.zeros(width, np.int32)  # so that a slice never runs over the end
     cache = {
-        "weights": jnp.asarray(dense, jnp.float32),
-        "start": jnp.asarray(history.indptr, jnp.int32),
-        "items": jnp.asarray(items, jnp.int32),
+        "weights": dense,
+        "start": jnp.asarray(x.indptr, jnp.int32),
+        "items": jnp.asarray(np.concatenate([x.indices, end]), jnp.int32),
+        "values": jnp.asarray(np.concatenate([x.data, end]), jnp.float32),
         "place": jnp.arange(width),
     }
-    return Scorer(name, cache, _by_weights, _by_weights_candidates)
+
+    def fold_in(log: Interactions, n_users: int) -> Scorer:
+        return from_item_weights(name, matrix(log, n_users, len(dense)), dense, represent)
+
+    return Scorer(name, cache, _by_weights, _by_weights_candidates, fold_in)
 
 
-def from_factors(name: str, users: np.ndarray, items: np.ndarray) -> Scorer:
+def from_factors(
+    name: str, users: np.ndarray, items: np.ndarray, fold_in: Callable[[Interactions, int], Scorer] | None = None
+) -> Scorer:
     """score(u, i) = <users[u], items[i]>."""
     cache = {"users": jnp.asarray(users, jnp.float32), "items": jnp.asarray(items, jnp.float32)}
-    return Scorer(name, cache, _by_factors, _by_factors_candidates)
+    return Scorer(name, cache, _by_factors, _by_factors_candidates, fold_in)
+
+
+def from_encoder(
+    name: str, history: sp.csr_matrix, encode: Callable[[sp.csr_matrix], np.ndarray], items: Float[np.ndarray, "n d"]
+) -> Scorer:
+    """score(u, i) = <encode(history)[u], items[i]>: unseen users are encoded by their own histories."""
+
+    def fold_in(log: Interactions, n_users: int) -> Scorer:
+        return from_encoder(name, matrix(log, n_users, len(items)), encode, items)
+
+    return from_factors(name, encode(history), items, fold_in)
 
 
 def _by_weights(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]:
@@ -54,7 +118,8 @@ def _by_weights(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]:
     start, end = cache["start"][query.user], cache["start"][query.user + 1]
     at = start[:, None] + cache["place"]
     items = jnp.where(at < end[:, None], cache["items"][at], n)
-    rows = jnp.zeros((len(query.user), n)).at[jnp.arange(len(query.user))[:, None], items].set(1.0, mode="drop")
+    places = jnp.arange(len(query.user))[:, None], items
+    rows = jnp.zeros((len(query.user), n)).at[places].set(cache["values"][at], mode="drop")
     return jnp.matmul(rows, cache["weights"], precision=jax.lax.Precision.HIGHEST)
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+from jaxtyping import Float
 
-from rec_jax.baselines.base import from_item_weights, train_matrix
-from rec_jax.baselines.neighbours import top_of_columns
+from rec_jax.baselines.base import from_item_weights, gram, top_of_columns, train_matrix
 from rec_jax.data.splits import Split
 from rec_jax.errors import InputError
 from rec_jax.models.base import Scorer
@@ -34,12 +34,12 @@ class RP3betaConfig(P3alphaConfig):
     """Exponent of the popularity that a score is divided by."""
 
 
-def fit_p3alpha(split: Split, config: P3alphaConfig) -> Scorer:
+def fit_p3alpha(split: Split, config: P3alphaConfig, seed: int = 0) -> Scorer:
     """score(u, i) = sum over u's items j of (p(j -> v) p(v -> i))^alpha over users v."""
     return _fit("p3alpha", split, config, beta=0.0)
 
 
-def fit_rp3beta(split: Split, config: RP3betaConfig) -> Scorer:
+def fit_rp3beta(split: Split, config: RP3betaConfig, seed: int = 0) -> Scorer:
     """P3alpha's score, divided by (events of i)^beta."""
     return _fit("rp3beta", split, config, config.beta)
 
@@ -49,7 +49,7 @@ def _fit(name: str, split: Split, config: P3alphaConfig, beta: float) -> Scorer:
     return from_item_weights(name, history, walk_weights(history, config.alpha, beta, config.neighbours))
 
 
-def walk_weights(history: sp.csr_matrix, alpha: float, beta: float, neighbours: int) -> sp.csr_matrix:
+def walk_weights(history: sp.csr_matrix, alpha: float, beta: float, neighbours: int) -> Float[np.ndarray, "n n"]:
     """[j, i]: sum over users v of p(v | j)^alpha p(i | v)^alpha / count(i)^beta, the largest of each column.
 
     InputError: a number out of range.
@@ -57,10 +57,8 @@ def walk_weights(history: sp.csr_matrix, alpha: float, beta: float, neighbours: 
     if neighbours < 1 or alpha < 0 or beta < 0:
         raise InputError(f"neighbours {neighbours}, alpha {alpha:g}, beta {beta:g}: expected 1 or more, 0 or more")
     users, items = (np.maximum(np.asarray(history.sum(axis=a)).ravel(), 1.0) for a in (1, 0))
-    to_item = sp.diags(users**-alpha) @ history
-    to_user = sp.diags(items**-alpha) @ history.T
-    weights = (to_user @ to_item @ sp.diags(items**-beta)).tolil()
-    weights.setdiag(0.0)
-    weights = weights.tocsc()
-    weights.eliminate_zeros()
+    # Both steps of a walk over user v carry |v|^-alpha together: half of it on either side is one symmetric product.
+    through = gram((sp.diags(users ** (-alpha / 2)) @ history).tocsr())
+    weights = (items[:, None] ** -alpha * through * items**-beta).astype(np.float32)
+    np.fill_diagonal(weights, 0.0)
     return top_of_columns(weights, neighbours)

@@ -26,13 +26,10 @@ class PopularityConfig:
 
 @dataclass(frozen=True)
 class RandomConfig:
-    """Chance's only choice."""
-
-    seed: int = 0
-    """Seed of the scores."""
+    """Chance has no hyper-parameters."""
 
 
-def fit_popularity(split: Split, config: PopularityConfig | None = None) -> Scorer:
+def fit_popularity(split: Split, config: PopularityConfig | None = None, seed: int = 0) -> Scorer:
     """Count the train events of each item; held-out events are not counted.
 
     InputError: recent popularity is asked for, and train events have no times.
@@ -46,13 +43,21 @@ def fit_popularity(split: Split, config: PopularityConfig | None = None) -> Scor
             )
         items = items[log.time > log.time.max() - days * 86400]
     counts = np.bincount(items, minlength=split.dataset.n_items)
-    return Scorer("popularity", jnp.asarray(counts, jnp.float32), _scores, _score_candidates)
+    return _popular(jnp.asarray(counts, jnp.float32))
 
 
-def fit_random(split: Split, config: RandomConfig) -> Scorer:
-    """Uniform scores, fixed for each (user, item)."""
-    cache = {"key": device_key(config.seed, "random scores"), "items": jnp.arange(split.dataset.n_items)}
-    return Scorer("random", cache, _random_scores, _random_candidates)
+def fit_random(split: Split, config: RandomConfig, seed: int = 0) -> Scorer:
+    """Uniform scores, fixed for each (seed, user, item)."""
+    cache = {"key": device_key(seed, "random scores"), "items": jnp.arange(split.dataset.n_items)}
+    return _chance(cache)
+
+
+def _popular(counts: Float[Array, "n"]) -> Scorer:
+    return Scorer("popularity", counts, _scores, _score_candidates, lambda log, n_users: _popular(counts))
+
+
+def _chance(cache: dict[str, Array]) -> Scorer:
+    return Scorer("random", cache, _random_scores, _random_candidates, lambda log, n_users: _chance(cache))
 
 
 def _scores(counts: Float[Array, "n"], query: Query) -> Float[Array, "b n"]:

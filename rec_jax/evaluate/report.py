@@ -1,10 +1,11 @@
-"""One fitted recommender under the candidate rules of its split: means over users, with intervals."""
+"""One fitted recommender under one candidate rule: values by user, their means, and intervals of these."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from rec_jax.data.interactions import Interactions
+from rec_jax.errors import InputError
 from rec_jax.evaluate.metrics import ERRORS, all_names, per_user
 from rec_jax.evaluate.protocol import Questions
 from rec_jax.evaluate.ranking import rank
@@ -22,12 +23,14 @@ class Estimate:
     high: float
 
 
-def evaluate(scorer: Scorer, questions: Questions, ks: tuple[int, ...], resamples: int) -> dict[str, Estimate]:
-    """Every metric at every cut-off, averaged over the users, by name.
+def evaluate(scorer: Scorer, questions: Questions, ks: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Every accuracy metric at every cut-off, one value a user, by name.
 
-    A metric that is undefined for a user (AUC without other candidates) is averaged over the others.
+    InputError: a cut-off is larger than the catalogue.
     """
-    return intervals(per_user(rank(scorer, questions), all_names(ks)), resamples)
+    if max(ks) > len(questions.excluded):
+        raise InputError(f"--k {max(ks)} is larger than the catalogue of {len(questions.excluded):,} items")
+    return per_user(rank(scorer, questions), all_names(ks))
 
 
 def validation(scorer: Scorer, questions: Questions, metric: str) -> float:
@@ -47,7 +50,10 @@ def evaluate_ratings(scorer: Scorer, events: Interactions, resamples: int) -> di
 
 
 def intervals(values: dict[str, np.ndarray], resamples: int) -> dict[str, Estimate]:
-    """Means over users with percentile bootstrap intervals, all metrics on the same resamples."""
+    """Means over users with percentile bootstrap intervals, all metrics on the same resamples.
+
+    Where a metric is undefined for a user (NaN: AUC without other candidates), it is averaged over the others.
+    """
     table = np.stack(list(values.values()), axis=1)
     defined = ~np.isnan(table)
     sums = _resampled(np.concatenate([np.where(defined, table, 0.0), defined], axis=1), resamples)

@@ -82,6 +82,7 @@ class Recommender:
     prepare: Callable[[Params, Extra], Any]
     scores: Callable[[Any, Query], Float[Array, "b n"]]
     score_candidates: Callable[[Any, Query, Int[Array, "b k"]], Float[Array, "b k"]]
+    n_items: int
     steps_per_epoch: int
     examples_per_epoch: int
     """Scored (user, item) pairs an epoch, negatives counted: the unit of 'examples/s'."""
@@ -141,4 +142,5 @@ def build(
         return module.apply({"params": cache["params"]}, query, ids) + cache["extra"]["offset"]
 
     steps = -(-n_events // batch_size)
-    return Recommender(init, batch, loss, prepare, scores, score_candidates, steps, n_events * (1 + negatives))
+    examples = n_events * (1 + negatives)
+    return Recommender(init, batch, loss, prepare, scores, score_candidates, data.n_items, steps, examples)

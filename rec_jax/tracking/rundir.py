@@ -24,13 +24,14 @@ class RunDir:
         self.timings = path / "timings.jsonl"
         self.config = path / "config.json"
         self.result = path / "result.json"
+        self.per_user = path / "per_user.npz"
         self.checkpoints = path / "checkpoints"
 
-    def open(self, experiment: Experiment, runtime: Runtime, fingerprint: str) -> None:
-        """Make the directory for a new run, or check that an old one may be resumed.
+    def check(self, experiment: Experiment, runtime: Runtime, fingerprint: str) -> None:
+        """Whether `open` would succeed, but for writing.
 
-        InputError: it cannot be written to; a run is there and --resume is not given, or was made by another
-        Experiment (its first differing field is named; the limit of epochs may be raised) or on other data.
+        InputError: a run is there and --resume is not given, or was made by another Experiment (its first differing
+        field is named; the limit of epochs may be raised) or on other data.
         """
         if self.config.exists():
             stored = self.experiment()
@@ -47,6 +48,10 @@ class RunDir:
                     f"{self.path}: was begun with --epochs {stored.epochs}; on resume it can only be raised"
                 )
             self.check_data(fingerprint)
+
+    def open(self, experiment: Experiment, runtime: Runtime, fingerprint: str) -> None:
+        """Make the directory for a new run, or open an old one. InputError: as `check`, or it cannot be written to."""
+        self.check(experiment, runtime, fingerprint)
         make_folder(self.path)
         write_json(
             self.config,
@@ -84,7 +89,7 @@ class RunDir:
     def seconds(self) -> dict[str, float]:
         """Seconds of training and validation, over all sessions of the run."""
         rows = self.rows(self.timings)
-        return {name: sum(row.get(name, 0.0) for row in rows) for name in ("train_seconds", "valid_seconds")}
+        return {name: sum((row.get(name, 0.0) for row in rows), 0.0) for name in ("train_seconds", "valid_seconds")}
 
     def truncate(self, step: int) -> None:
         """Drop the metrics of epochs after `step`, which will be made again, and lines cut off by a crash."""

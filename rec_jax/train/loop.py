@@ -61,6 +61,36 @@ class Epoch:
     timings: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How long to train, and what decides the best epoch. `stopping` None: no validation, the last epoch counts."""
+
+    epochs: int
+    stopping: Stopping | None
+    lower_is_better: bool = False
+
+    @property
+    def every(self) -> int:
+        """Epochs between validations; 0 for none."""
+        return self.stopping.every if self.stopping else 0
+
+    @property
+    def patience(self) -> int:
+        """Validations without a better value before training ends; 0 for no end."""
+        return self.stopping.patience if self.stopping else 0
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Who is told what happens, and where checkpoints go, at least `checkpoint_seconds` apart."""
+
+    store: Store | None = None
+    checkpoint_seconds: float = math.inf
+    on_chunk: Callable[[Progress], None] = lambda progress: None
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    on_pause: Callable[[int, float], None] = lambda step, seconds: None
+
+
 def fit(
     recommender: Recommender,
     tx: optax.GradientTransformation,
@@ -69,19 +99,13 @@ def fit(
     key: Key[Array, ""],
     *,
     devices: Devices,
-    epochs: int,
-    stopping: Stopping,
-    lower_is_better: bool,
+    plan: Plan,
     validate: Callable[[Any, Any], dict[str, float]],
-    store: Store | None = None,
-    checkpoint_seconds: float = math.inf,
-    on_chunk: Callable[[Progress], None] = lambda progress: None,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    on_pause: Callable[[int, float], None] = lambda step, seconds: None,
+    watchers: Watchers,
 ) -> TrainState:
-    """Train until `epochs` are done or `stopping.patience` validations brought nothing better.
+    """Train until `plan.epochs` are done or `plan.patience` validations brought nothing better.
 
-    `validate(params, extra)` gives metrics by name, `stopping.metric` among them. The state, as it comes and as it
+    `validate(params, extra)` gives metrics by name, the stopping's among them. The state, as it comes and as it
     is returned, is of one device; the last one is always saved, also before Interrupted is raised, when `on_pause` is
     told the seconds spent on the unfinished epoch. Raises Diverged.
     """
@@ -89,18 +113,18 @@ def fit(
         make_chunk(recommender, tx, devices.count), replicated=(True, True, False, False), donate=(0,)
     )
     keep = devices.launch(settle, replicated=(True, False, False), donate=(0,))
-    steps_per_epoch, step, sign = recommender.steps_per_epoch, int(state.step), -1 if lower_is_better else 1
+    steps_per_epoch, step, sign = recommender.steps_per_epoch, int(state.step), -1 if plan.lower_is_better else 1
     began_at = step  # of the running epoch's steps, those before this were another session's
     stale, valid = int(state.stale), sign * float(state.best_value) if int(state.best_epoch) else math.nan
     many, everywhere = devices.replicate(state), devices.replicate(data)
     chunk_steps, saved, spent = FIRST_CHUNK_STEPS, time.monotonic(), 0.0
 
     def save() -> None:
-        if store is not None and is_writer():
-            store.save(step, jax.device_get(devices.one(many)))
+        if watchers.store is not None and is_writer():
+            watchers.store.save(step, jax.device_get(devices.one(many)))
 
     with _interruption() as interrupted:
-        while step < epochs * steps_per_epoch and not (stopping.patience and stale >= stopping.patience):
+        while step < plan.epochs * steps_per_epoch and not (plan.patience and stale >= plan.patience):
             steps = min(int(agree(chunk_steps)), steps_per_epoch - step % steps_per_epoch)
             began = time.monotonic()
             many = chunk(many, everywhere, key, jnp.int32(steps))
@@ -108,7 +132,7 @@ def fit(
             seconds = time.monotonic() - began
             step, spent = step + steps, spent + seconds
             if bad_step >= 0:
-                raise _diverged(int(bad_step), store)
+                raise _diverged(int(bad_step), watchers.store)
             done = (step - 1) % steps_per_epoch + 1
             epoch, rate = (step - 1) // steps_per_epoch + 1, steps * _examples(recommender) / seconds
             # The first chunks also compile; grow slowly, so that one slow chunk does not set the pace.
@@ -116,27 +140,28 @@ def fit(
             if done == steps_per_epoch:
                 metrics, timings = {"loss": float(loss_sum) / steps_per_epoch}, {"train_seconds": spent}
                 timings["examples_per_second"] = (step - began_at) * _examples(recommender) / spent
-                if epoch % stopping.every == 0:
+                if plan.stopping is not None and epoch % plan.every == 0:
                     began = time.monotonic()
                     try:
                         found = validate(*devices.one((many.params, many.extra)))
                     except UndefinedScore as error:
-                        raise _diverged(step - 1, store) from error
+                        raise _diverged(step - 1, watchers.store) from error
                     if not all(map(math.isfinite, found.values())):
-                        raise _diverged(step - 1, store)
+                        raise _diverged(step - 1, watchers.store)
                     metrics |= {f"valid/{name}": value for name, value in found.items()}
-                    valid = float(agree(found[stopping.metric]))
+                    valid = float(agree(found[plan.stopping.metric]))
                     many = keep(many, jnp.float32(sign * valid), jnp.int32(epoch))
                     stale = int(devices.one(many.stale))
                     timings["valid_seconds"] = time.monotonic() - began
-                on_epoch(Epoch(epoch, step, metrics, timings))
+                watchers.on_epoch(Epoch(epoch, step, metrics, timings))
                 spent, began_at = 0.0, step
-            on_chunk(Progress(epoch, epochs, step / (epochs * steps_per_epoch), float(loss_sum) / done, rate, valid))
+            share = step / (plan.epochs * steps_per_epoch)
+            watchers.on_chunk(Progress(epoch, plan.epochs, share, float(loss_sum) / done, rate, valid))
             if any_process(interrupted.is_set()):
                 save()
-                on_pause(step, spent)
+                watchers.on_pause(step, spent)
                 raise Interrupted(f"step {step:,} is saved; --resume goes on from there")
-            if time.monotonic() - saved > checkpoint_seconds:
+            if time.monotonic() - saved > watchers.checkpoint_seconds:
                 save()
                 saved = time.monotonic()
     save()

@@ -1,16 +1,13 @@
-"""ItemKNN, UserKNN, P3alpha, RP3beta and EASE against their formulas in plain Python."""
-
-import math
+"""P3alpha, RP3beta, EASE, the choice of the largest weights and the sums over a history, against plain Python."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from rec_jax.baselines.base import from_item_weights, train_matrix
+from rec_jax.baselines.base import COLUMN_NUMBERS, from_item_weights, gram, matrix, top_of_columns, train_matrix
 from rec_jax.baselines.ease import EASEConfig, ease_weights, fit_ease
 from rec_jax.baselines.graph import walk_weights
-from rec_jax.baselines.neighbours import ItemKNNConfig, UserKNNConfig, fit_user_knn, similarities
 from rec_jax.data.interactions import Dataset
 from rec_jax.data.splits import leave_one_out
 from rec_jax.errors import InputError
@@ -22,32 +19,37 @@ def history(small: Dataset) -> sp.csr_matrix:
     return train_matrix(leave_one_out(small))
 
 
-def largest(column: dict[int, float], k: int) -> dict[int, float]:
-    kept = sorted(column, key=lambda j: (-column[j], j))[:k]
-    return {j: column[j] for j in kept if column[j] > 0}
+def test_the_largest_of_each_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against sorting; equal entries count in the order of their rows; in several parts as in one."""
+    weights = np.random.default_rng(0).integers(-2, 4, (30, 17)).astype(np.float32)
+    for numbers in (COLUMN_NUMBERS, 30 * 5):
+        monkeypatch.setattr("rec_jax.baselines.base.COLUMN_NUMBERS", numbers)
+        for k in (1, 7, 29, 30, 99):
+            found = top_of_columns(weights, k)
+            for column in range(17):
+                order = sorted(range(30), key=lambda row: (-weights[row, column], row))[:k]
+                expected = [float(weights[row, column]) if row in order else 0.0 for row in range(30)]
+                assert found[:, column].tolist() == expected
 
 
-@pytest.mark.parametrize(("similarity", "alpha"), [("cosine", 0.9), ("asymmetric", 0.3)])
-def test_similarities_equal_the_formula(history: sp.csr_matrix, similarity: str, alpha: float) -> None:
-    config = ItemKNNConfig(neighbours=4, shrink=2.0, similarity=similarity, alpha=alpha)  # type: ignore[arg-type]
-    found = similarities(history, config).toarray()
-    owners = [set(history[:, [i]].nonzero()[0].tolist()) for i in range(history.shape[1])]
-    a = alpha if similarity == "asymmetric" else 0.5
-    for i, mine in enumerate(owners):
-        column = {
-            j: len(mine & theirs) / (len(theirs) ** a * len(mine) ** (1 - a) + 2.0)
-            for j, theirs in enumerate(owners)
-            if j != i
-        }
-        expected = largest(column, 4)
-        got = {int(j): found[j, i] for j in np.flatnonzero(found[:, i])}
-        assert sorted(got.values()) == pytest.approx(sorted(expected.values()), rel=1e-5)
-        assert all(got[j] == pytest.approx(column[j], rel=1e-5) for j in got)
+def test_common_events_are_counted_exactly(history: sp.csr_matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = history.toarray().astype(int)
+    expected = [[sum(a and b for a, b in zip(x[:, i], x[:, j])) for j in range(x.shape[1])] for i in range(x.shape[1])]
+    assert gram(history).tolist() == expected
+    monkeypatch.setattr("rec_jax.baselines.base.DENSE_NUMBERS", 10)
+    assert gram(history).tolist() == expected
+
+
+def test_a_log_beyond_the_matrix_is_refused(small: Dataset) -> None:
+    with pytest.raises(InputError, match="user 29: expected ids from 0 to 28"):
+        matrix(small.interactions, 29, 20)
+    with pytest.raises(InputError, match="item 19: expected ids from 0 to 18"):
+        matrix(small.interactions, 30, 19)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.7])
 def test_walks_equal_the_formula(history: sp.csr_matrix, beta: float) -> None:
-    found = walk_weights(history, 0.8, beta, 1000).toarray()
+    found = walk_weights(history, 0.8, beta, 1000)
     x = history.toarray()
     for i in range(x.shape[1]):
         for j in range(x.shape[1]):
@@ -80,19 +82,17 @@ def test_scores_are_sums_over_the_history(history: sp.csr_matrix) -> None:
     np.testing.assert_allclose(given, np.take_along_axis(expected, np.asarray(ids), 1), rtol=1e-4, atol=1e-5)
 
 
-def test_user_knn_equals_the_formula(small: Dataset, history: sp.csr_matrix) -> None:
-    scorer = fit_user_knn(leave_one_out(small), UserKNNConfig(neighbours=1000))
-    x = history.toarray()
-    found = np.asarray(scorer.scores(scorer.cache, Query(jnp.arange(len(x)))))
-    for u in range(len(x)):
-        cosine = [x[u] @ x[v] / math.sqrt(x[u].sum() * x[v].sum()) if u != v else 0.0 for v in range(len(x))]
-        np.testing.assert_allclose(found[u], cosine @ x, rtol=1e-4, atol=1e-5)
+def test_a_history_may_be_weighted(history: sp.csr_matrix) -> None:
+    weights = np.random.default_rng(0).normal(size=(history.shape[1],) * 2)
+    scale = sp.diags(np.arange(1.0, history.shape[0] + 1))
+    scorer = from_item_weights("w", history, weights, lambda x: (scale @ x).tocsr())
+    expected = (np.arange(1.0, history.shape[0] + 1)[:, None] * history.toarray()) @ weights
+    found = scorer.scores(scorer.cache, Query(jnp.arange(history.shape[0])))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_numbers_out_of_range(small: Dataset, history: sp.csr_matrix) -> None:
     with pytest.raises(InputError, match="positive penalty"):
         fit_ease(leave_one_out(small), EASEConfig(l2=0.0))
-    with pytest.raises(InputError, match="neighbours of at least 1"):
-        similarities(history, ItemKNNConfig(neighbours=0))
     with pytest.raises(InputError, match="expected 1 or more"):
         walk_weights(history, 1.0, -1.0, 5)

@@ -56,7 +56,7 @@ def test_every_baseline_beats_chance_and_scores_both_ways_alike(ml_100k: Dataset
     asked = ask(split, "valid", "ncf-99", seed=0)
     found = {}
     for name, row in BASELINES.items():
-        config = row.config(factors=32, epochs=4) if name == "ials" else row.config()
+        config = row.config(factors=32, iterations=4) if name == "ials" else row.config()
         scorer = row.fit(split, config)
         query, ids = Query(jnp.array([0, 5])), jnp.array([[3, 9], [4, 1681]])
         full = scorer.scores(scorer.cache, query)

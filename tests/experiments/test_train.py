@@ -17,7 +17,7 @@ from experiments.train import train
 from rec_jax import config
 from rec_jax.data.own import Columns
 from rec_jax.data.prepare import Preparation
-from rec_jax.registry import MODELS, OBJECTIVES, experiment
+from rec_jax.registry import BASELINES, MODELS, OBJECTIVES, experiment
 from tests.helpers import write_small_csv
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +77,33 @@ def test_every_model_takes_every_objective_and_its_flags(model: str, objective: 
     assert job.experiment == dataclasses.replace(
         experiment(model, objective), seed=7, loss=dataclasses.replace(OBJECTIVES[objective].config(), l2=0.5)
     )
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_is_read_from_its_flags(name: str) -> None:
+    """Without those that it has no use for: a baseline has no objective, no optimiser and no epochs."""
+    job = parse_job([name, "--seed", "7", "--rule", "ncf-99", "--refit", "--split", "ratio"], "p", "d")
+    protocol = dataclasses.replace(config.Protocol(), refit=True, split="ratio")
+    stopping = dataclasses.replace(config.Stopping(), rule="ncf-99")
+    assert job.experiment == experiment(name, seed=7, protocol=protocol, stopping=stopping)
+    for flag in ("--learning-rate", "--epochs", "--objective"):
+        with pytest.raises(SystemExit):
+            parse_job([name, flag, "1"], "p", "d")
+
+
+def test_a_baseline_is_fitted_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = flags(tmp_path)
+    shared = [
+        word
+        for name in ("data", "rating-column", "time-column", "candidates", "wandb", "run-dir", "bootstrap")
+        for word in given[given.index(f"--{name}") :][:2]
+    ]
+    train(["ease", *shared, "--l2", "20", "--k", "3"])
+    out = capsys.readouterr().out
+    for text in ("ease", "NDCG@3", "fitted in", "test scored 1 time(s)", "result.json"):
+        assert text in out
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert stored["experiment"]["architecture"] == {"l2": 20.0}
 
 
 def test_help_names_every_hyper_parameter(capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,6 +222,8 @@ def test_every_configuration_field_is_read(tmp_path: Path, monkeypatch: pytest.M
         flags(tmp_path, "neumf", **{"run-dir": str(tmp_path / "b"), "pretrain-epochs": "1", "clip-norm": "1"}),
         flags(tmp_path, "mlp", objective="bpr", **{"run-dir": str(tmp_path / "c"), "duplicates": "last"}),
         flags(tmp_path, "gmf", objective="rating", split="ratio", **{"run-dir": str(tmp_path / "d")}),
+        [*flags(tmp_path, "mf", **{"run-dir": str(tmp_path / "e")}), "--refit"],
+        flags(tmp_path, "mf", split="users", **{"fold-in": "0.5", "run-dir": str(tmp_path / "f")}),
     ]
     named = runs[0].index("--run-dir")
     runs.append([*runs[0][:named], *runs[0][named + 2 :], "--runs", str(tmp_path / "runs")])

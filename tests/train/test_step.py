@@ -13,10 +13,10 @@ from rec_jax.config import Experiment
 from rec_jax.errors import InputError
 from rec_jax.problem import Problem, pose
 from rec_jax.randomness import device_key
-from rec_jax.run import blank_state, build
 from rec_jax.train.devices import select
 from rec_jax.train.optimizer import optimizer
 from rec_jax.train.step import TrainState, make_chunk, settle
+from rec_jax.training import blank_state, build
 from tests.helpers import small_experiment, write_small_csv
 
 

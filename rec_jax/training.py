@@ -1,0 +1,264 @@
+"""From an Experiment to a fitted Scorer: a baseline's own method, or training with its pre-training and its refit."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from rec_jax import registry
+from rec_jax.config import Experiment, Optimization, Runtime
+from rec_jax.data.interactions import Interactions
+from rec_jax.data.splits import Split
+from rec_jax.errors import InputError
+from rec_jax.evaluate.metrics import ERRORS
+from rec_jax.evaluate.ratings import mae, rating_errors, rmse
+from rec_jax.evaluate.report import validation
+from rec_jax.models.base import Scorer
+from rec_jax.objectives.base import Recommender, TrainData
+from rec_jax.problem import Problem
+from rec_jax.randomness import device_key
+from rec_jax.tracking.rundir import RunDir
+from rec_jax.tracking.weights_and_biases import Tracker
+from rec_jax.train.checkpoints import Checkpoints
+from rec_jax.train.devices import Devices, agree, agree_tree, is_writer
+from rec_jax.train.fold_in import fold_in
+from rec_jax.train.loop import Epoch, Plan, Progress, Watchers, fit
+from rec_jax.train.optimizer import optimizer
+from rec_jax.train.step import TrainState, create
+
+Show = Callable[[str, Progress], None]
+REFIT = "refit"
+"""Folder, inside a run's, of the training on train and validation events together."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One training: what, where and how, on what, and who watches. Without a directory nothing is written."""
+
+    experiment: Experiment
+    runtime: Runtime
+    problem: Problem
+    devices: Devices
+    show: Show
+    directory: RunDir | None = None
+    tracker: Tracker | None = None
+
+    def inside(self, name: str, **changes: Any) -> "Session":
+        """A stage of this training, in a folder of its own inside the run's; not tracked."""
+        directory = RunDir(self.directory.path / name) if self.directory else None
+        return dataclasses.replace(self, directory=directory, tracker=None, **changes)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves: the state that validation chose, and the parameters that are used."""
+
+    state: TrainState
+    params: Any
+    extra: Any
+    pretrain_epochs: dict[str, int]
+
+
+def fit_baseline(experiment: Experiment, split: Split) -> Scorer:
+    """Fit a baseline on the train events, with the validation events where the protocol refits."""
+    row = registry.BASELINES[experiment.model]
+    fitted: Scorer = row.fit(
+        split.whole if experiment.protocol.refit else split, experiment.architecture, experiment.seed
+    )
+    return fitted
+
+
+def build(experiment: Experiment, problem: Problem) -> Recommender:
+    """The module and its objective, for the problem's sizes. InputError: an option out of range."""
+    return build_for(experiment, problem.train, experiment.optimization.batch_size)
+
+
+def build_for(experiment: Experiment, data: TrainData, batch_size: int) -> Recommender:
+    """The same for any users and items."""
+    objective = registry.row(registry.OBJECTIVES, experiment.objective, "objective")
+    model = registry.row(registry.MODELS, experiment.model, "model")
+    module = model.module(experiment.architecture, data.n_users, data.n_items)
+    built: Recommender = objective.build(module, experiment.loss, data, batch_size)
+    return built
+
+
+def scorer_of(experiment: Experiment, recommender: Recommender, params: Any, extra: Any) -> Scorer:
+    """The trained recommender as evaluation sees it."""
+    cache = jax.jit(recommender.prepare)(params, extra)
+
+    def folded(log: Interactions, n_users: int) -> Scorer:
+        found, fitted = fold_in_users(experiment, params, extra, log, n_users, recommender.n_items)
+        return scorer_of(experiment, found, fitted, extra)
+
+    can = registry.folds_in(experiment.model)
+    return Scorer(experiment.model, cache, recommender.scores, recommender.score_candidates, folded if can else None)
+
+
+def fold_in_users(
+    experiment: Experiment, params: Any, extra: Any, log: Interactions, n_users: int, n_items: int
+) -> tuple[Recommender, Any]:
+    """(recommender, params) for the users of `log`, none of whom training has seen."""
+    tables = registry.MODELS[experiment.model].module(experiment.architecture, n_users, n_items).user_tables
+
+    def for_users(data: TrainData) -> Recommender:
+        return build_for(experiment, data, len(data.user))
+
+    return fold_in(for_users, tables, params, extra, TrainData.of(log, n_users, n_items))
+
+
+def blank_state(experiment: Experiment, recommender: Recommender, problem: Problem, params: Any = None) -> TrainState:
+    """The state before the first step; `params` replaces the drawn ones."""
+    drawn, extra = jax.jit(recommender.init)(device_key(experiment.seed, "init"), problem.train)
+    tx = optimizer(experiment.optimization, recommender.steps_per_epoch)
+    return create(drawn if params is None else params, extra, tx)
+
+
+def restore(store: Checkpoints | None, blank: TrainState) -> TrainState | None:
+    """The newest good checkpoint, read by process 0 and given to all; None where there is none."""
+    host = jax.device_get(blank)
+    found = store.restore(host) if store is not None else None
+    if not bool(agree(found is not None)):
+        return None
+    return jax.tree.map(np.asarray, agree_tree(host if found is None else found))
+
+
+def open_directory(session: Session, candidates: bool = False) -> None:
+    """Open the run's directory in process 0, and store the `candidates` that are asked for in it.
+
+    If it refuses, every process ends with an InputError.
+    """
+    refusal: InputError | None = None
+    if is_writer() and session.directory is not None:
+        try:
+            session.directory.open(session.experiment, session.runtime, session.problem.dataset.fingerprint)
+            if candidates:
+                session.problem.store_candidates(session.directory.path)
+        except InputError as error:
+            refusal = error
+    if not bool(agree(refusal is None)):
+        raise refusal or InputError("process 0 could not open the run; its message says why")
+
+
+def train(session: Session) -> Trained:
+    """Train to the epoch that validation chooses; where the protocol refits, then once more on all but test."""
+    chosen = _train(session, validated=True)
+    if not session.experiment.protocol.refit:
+        return chosen
+    again = refit_session(session, int(chosen.state.best_epoch))
+    open_directory(again)
+    state = _train(again, validated=False, pretrain_epochs=chosen.pretrain_epochs).state
+    return dataclasses.replace(chosen, params=state.params, extra=state.extra)
+
+
+def refit_session(session: Session, epochs: int) -> Session:
+    """The training on train and validation events together, for as many epochs as validation chose."""
+    experiment = dataclasses.replace(session.experiment, epochs=epochs)
+    return session.inside(REFIT, experiment=experiment, problem=session.problem.whole)
+
+
+def lower_is_better(experiment: Experiment) -> bool:
+    """Whether the validation metric is an error."""
+    return experiment.stopping.metric in ERRORS
+
+
+def validate(experiment: Experiment, scorer: Scorer, problem: Problem) -> dict[str, float]:
+    """The validation metric by name; both rating errors where it is one."""
+    scorer, metric = problem.asked(scorer), experiment.stopping.metric
+    if lower_is_better(experiment):
+        error = rating_errors(scorer, problem.split.valid)
+        return {"rmse": rmse(error), "mae": mae(error)}
+    return {metric: validation(scorer, problem.valid, metric)}
+
+
+def _train(session: Session, validated: bool, pretrain_epochs: dict[str, int] | None = None) -> Trained:
+    """Train; epochs, checkpoints and W&B are written on the way, by process 0."""
+    experiment, problem = session.experiment, session.problem
+    recommender = build(experiment, problem)
+    glued, pretrained = _pretrain(session, validated, pretrain_epochs)
+    blank = blank_state(experiment, recommender, problem, glued)
+
+    def validated_metrics(params: Any, extra: Any) -> dict[str, float]:
+        return validate(experiment, scorer_of(experiment, recommender, params, extra), problem)
+
+    with _watchers(session) as watchers:
+        state = (restore(watchers.store, blank) if session.runtime.resume else None) or blank  # type: ignore[arg-type]
+        if is_writer() and session.directory is not None:
+            session.directory.truncate(int(state.step))
+        state = fit(
+            recommender,
+            optimizer(experiment.optimization, recommender.steps_per_epoch),
+            state,
+            problem.train,
+            device_key(experiment.seed, "train"),
+            devices=session.devices,
+            plan=Plan(experiment.epochs, experiment.stopping if validated else None, lower_is_better(experiment)),
+            validate=validated_metrics,
+            watchers=watchers,
+        )
+    return Trained(state, state.best_params, state.best_extra, pretrained)
+
+
+@contextmanager
+def _watchers(session: Session) -> Iterator[Watchers]:
+    """Checkpoints, and who writes epochs down; nobody in a process that does not write."""
+    show = functools.partial(session.show, session.experiment.model)
+    directory = session.directory
+    if not is_writer() or directory is None:
+        yield Watchers(on_chunk=show) if is_writer() else Watchers()
+        return
+
+    def on_epoch(epoch: Epoch) -> None:
+        place = {"epoch": epoch.epoch, "step": epoch.step}
+        directory.append(directory.metrics, place | epoch.metrics)
+        directory.append(directory.timings, place | epoch.timings)
+        if session.tracker is not None:
+            session.tracker.log(epoch.step, epoch.metrics | epoch.timings)
+
+    def on_pause(step: int, seconds: float) -> None:
+        directory.append(directory.timings, {"step": step, "train_seconds": seconds})
+
+    with closing(Checkpoints(directory.checkpoints)) as store:
+        yield Watchers(store, session.runtime.checkpoint_seconds, show, on_epoch, on_pause)
+
+
+def pretraining_parts(experiment: Experiment) -> list[Experiment]:
+    """The experiments of the models that are trained first; none where that is not asked for."""
+    if isinstance(registry.recommender_row(experiment.model), registry.Baseline):
+        return []
+    how, architecture = registry.MODELS[experiment.model].pretraining, experiment.architecture
+    if how is None or architecture.pretrain_epochs == 0:
+        return []
+    parts = []
+    for name in how.models:
+        config = registry.MODELS[name].config
+        shared = {f.name: getattr(architecture, f.name) for f in dataclasses.fields(config)}
+        plain = Optimization(
+            batch_size=experiment.optimization.batch_size, learning_rate=architecture.pretrain_learning_rate
+        )
+        changes = {"architecture": config(**shared), "epochs": architecture.pretrain_epochs, "optimization": plain}
+        parts.append(dataclasses.replace(experiment, model=name, **changes))
+    return parts
+
+
+def _pretrain(session: Session, validated: bool, epochs: dict[str, int] | None) -> tuple[Any, dict[str, int]]:
+    """(parameters glued from models trained first, the epoch of each), each in a directory inside the run's.
+
+    None if not asked for. Without validation each is trained for the `epochs` of before, by name.
+    """
+    how, trained, best = registry.MODELS[session.experiment.model].pretraining, [], {}
+    for part in pretraining_parts(session.experiment):
+        if epochs is not None:
+            part = dataclasses.replace(part, epochs=epochs[part.model])
+        stage = session.inside(f"pretrain-{part.model}", experiment=part)
+        open_directory(stage)
+        state = _train(stage, validated).state
+        trained.append(state.best_params if validated else state.params)
+        best[part.model] = int(state.best_epoch)
+    if how is None or not trained:
+        return None, {}
+    return how.glue(*trained, session.experiment.architecture.alpha), best

@@ -1,0 +1,144 @@
+"""What a run is fitted on: train alone, train and validation after all choices, or some users for the others."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rec_jax.config import Experiment, Protocol
+from rec_jax.data.interactions import Dataset
+from rec_jax.errors import InputError
+from rec_jax.evaluate.metrics import per_user
+from rec_jax.evaluate.ranking import rank
+from rec_jax.models.base import Query
+from rec_jax.recommend import load
+from rec_jax.registry import BASELINES, experiment
+from rec_jax.run import run
+from rec_jax.tracking.rundir import RunDir
+from tests.helpers import quick, small_experiment, write_small_csv
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    return write_small_csv(tmp_path / "log.csv")
+
+
+def baseline(csv: Path, name: str, **protocol: object) -> Experiment:
+    base = small_experiment(csv, "mf")
+    changed = dataclasses.replace(base.protocol, **protocol)  # type: ignore[arg-type]
+    return experiment(name, data=base.data, columns=base.columns, protocol=changed, stopping=base.stopping)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_baseline_is_a_run_like_any_other(csv: Path, tmp_path: Path, refit: bool) -> None:
+    outcome = run(baseline(csv, "ease", refit=refit), quick(tmp_path / "a"))
+    split = outcome.problem.split
+    scorer = BASELINES["ease"].fit(split.whole if refit else split, BASELINES["ease"].config(), 1)
+    values = per_user(rank(scorer, outcome.problem.test["full"]), ["ndcg@3"])["ndcg@3"]
+    assert outcome.result["metrics"]["full"]["ndcg@3"]["mean"] == pytest.approx(float(values.mean()), rel=1e-6)
+    with np.load(tmp_path / "a" / "per_user.npz") as stored:
+        np.testing.assert_allclose(stored["full/ndcg@3"], values, rtol=1e-6)
+    assert outcome.result["protocol"]["trained_on"] == ("train and validation" if refit else "train")
+    assert outcome.result["beyond"]["lists"].keys() >= {"coverage@3", "gini@3"}
+    saved = load(tmp_path / "a", tmp_path)
+    query = Query(jnp.arange(5))
+    np.testing.assert_array_equal(
+        saved.scorer.scores(saved.scorer.cache, query), outcome.scorer.scores(outcome.scorer.cache, query)
+    )
+    again = run(baseline(csv, "ease", refit=refit), quick(tmp_path / "a", resume=True))
+    assert again.result == json.loads(json.dumps(outcome.result))
+
+
+def test_a_refit_trains_for_as_many_epochs_as_validation_chose(csv: Path, tmp_path: Path) -> None:
+    """The same parameters as a training on both parts for that many epochs, from the same seed."""
+    base = small_experiment(csv, "mf")
+    refit = dataclasses.replace(base, protocol=dataclasses.replace(base.protocol, refit=True), epochs=6)
+    outcome = run(refit, quick(tmp_path / "a"))
+    chosen = run(dataclasses.replace(base, epochs=6), quick(tmp_path / "b"))
+    assert outcome.result["training"] == chosen.result["training"]
+    directory = RunDir(tmp_path / "a" / "refit")
+    assert directory.experiment().epochs == outcome.result["training"]["best_epoch"]
+    rows = directory.rows(directory.metrics)
+    assert [row["epoch"] for row in rows] == list(range(1, directory.experiment().epochs + 1))
+    assert not any("valid/ndcg@3" in row for row in rows)
+    n_train, n_valid = len(outcome.problem.split.train), len(outcome.problem.split.valid)
+    assert len(outcome.problem.whole.train.user) == n_train + n_valid
+    saved = load(tmp_path / "a", tmp_path)
+    for x, y in zip(jax.tree.leaves(saved.params), jax.tree.leaves(outcome.scorer.cache["params"]), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert any(
+        not np.array_equal(x, y)
+        for x, y in zip(jax.tree.leaves(saved.params), jax.tree.leaves(chosen.scorer.cache["params"]), strict=True)
+    )
+
+
+def test_a_refit_trains_the_pretrained_stages_again_too(csv: Path, tmp_path: Path) -> None:
+    base = small_experiment(csv, "neumf")
+    architecture = dataclasses.replace(base.architecture, pretrain_epochs=2)
+    protocol = dataclasses.replace(base.protocol, refit=True)
+    run(dataclasses.replace(base, architecture=architecture, protocol=protocol, epochs=2), quick(tmp_path / "a"))
+    for stage in ("pretrain-gmf", "pretrain-mlp"):
+        chosen, again = (RunDir(tmp_path / "a" / where / stage) for where in ("", "refit"))
+        values = [row["valid/ndcg@3"] for row in chosen.rows(chosen.metrics)]
+        assert len(again.rows(again.metrics)) == 1 + int(np.argmax(values))
+
+
+@pytest.mark.parametrize("name", ["ease", "mf"])
+def test_users_held_out_are_folded_in(csv: Path, tmp_path: Path, name: str) -> None:
+    """The taste of users that training never saw shows: far above chance, which is 3 in 13."""
+    if name == "ease":
+        what = baseline(csv, name, split="users", fold_in=0.6)
+    else:
+        base = small_experiment(csv, name, epochs=20)
+        what = dataclasses.replace(base, protocol=dataclasses.replace(base.protocol, split="users", fold_in=0.6))
+    outcome = run(what, quick(tmp_path / "a"))
+    assert outcome.result["metrics"]["full"]["recall@3"]["mean"] > 0.35
+    tested = set(outcome.problem.test["full"].user.tolist())
+    assert not tested & set(outcome.problem.split.train.user.tolist())
+
+
+def test_what_cannot_fold_in_is_refused_before_any_work(csv: Path, tmp_path: Path) -> None:
+    for what, message in [
+        (baseline(csv, "fm", split="users"), "fm cannot fold in unseen users"),
+        (baseline(csv, "ease", split="users", refit=True), "--refit is not for --split users"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            run(what, quick(tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_cut_off_beyond_the_catalogue_is_refused_before_any_work(csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--k 21 is larger than the catalogue of 20 items"):
+        run(small_experiment(csv), quick(tmp_path / "a", k=(3, 21)))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_bad_baseline_leaves_nothing_behind(csv: Path, tmp_path: Path) -> None:
+    what = baseline(csv, "puresvd")
+    what = dataclasses.replace(what, architecture=BASELINES["puresvd"].config(factors=50))
+    with pytest.raises(InputError, match="expected 1 to 19"):
+        run(what, quick(tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+
+
+def test_lists_longer_than_what_is_left_are_left_out_with_a_line(csv: Path, tmp_path: Path) -> None:
+    outcome = run(baseline(csv, "popularity"), quick(tmp_path / "a", k=(15,)))
+    assert outcome.result["beyond"]["lists"] == {}
+    assert "has only" in outcome.result["beyond"]["left_out"]["all"]
+
+
+def test_all_rules_in_one_call(ml_100k: Dataset, tmp_path: Path) -> None:
+    """One fit, scored under four candidate rules: fewer and less popular candidates make it look better."""
+    rules = ("full", "ncf-99", "uniform-100", "pop-100")
+    what = experiment("ease", protocol=Protocol(candidates=rules))
+    metrics = run(what, quick(tmp_path / "a", k=(10,))).result["metrics"]
+    ndcg = {rule: metrics[rule]["ndcg@10"]["mean"] for rule in rules}
+    assert ndcg["full"] < ndcg["pop-100"] < ndcg["uniform-100"]
+    assert abs(ndcg["ncf-99"] - ndcg["uniform-100"]) < 0.03
+    assert sorted(p.name for p in (tmp_path / "a").glob("candidates-test-*")) == [
+        f"candidates-test-{rule}.npz" for rule in sorted(rules[1:])
+    ]
