@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from rec_jax.tracking.tables import mark
 from rec_jax.train.loop import Progress
 
 
@@ -75,6 +77,24 @@ def results_table(rows: dict[str, dict[str, Any]], names: dict[str, list[str]]) 
     for model, row in rows.items():
         cells = [estimate(row[rule][name], row[rule][name]["mean"] == best[rule, name]) for rule, name in columns]
         table.add_row(model, *cells)
+    return table
+
+
+def comparison_table(record: Mapping[str, Any]) -> Table:
+    """A comparison's accuracy: a row a system, the mean with its mark over the interval of each column."""
+    table = Table("system")
+    for column in record["columns"]:
+        rule, metric = column.split("/")
+        table.add_column(f"{metric.upper()}\n{rule}", justify="right")
+    best = {c: max(line["values"][c]["mean"] for line in record["systems"].values()) for c in record["columns"]}
+    for label, line in record["systems"].items():
+        cells = []
+        for column in record["columns"]:
+            value = line["values"][column]
+            shown = {"mean": value["mean"], "low": value["users"][0], "high": value["users"][1]}
+            number, interval = estimate(shown, value["mean"] == best[column]).split("\n")
+            cells.append(f"{number} {mark(line, column)}\n{interval}")
+        table.add_row(label, *cells)
     return table
 
 

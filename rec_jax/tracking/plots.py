@@ -1,5 +1,6 @@
 """Pictures of runs, drawn from their records."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +29,53 @@ def learning_curves(runs: dict[str, list[dict[str, Any]]], metric: str, path: Pa
         axes.legend(frameon=False)
     with atomic(path) as file:
         figure.savefig(file, format="png", dpi=130)
+
+
+def trade_off(record: Mapping[str, Any], path: Path) -> None:
+    """Draw a comparison as PNG: accuracy against novelty and against coverage, a point a system.
+
+    Bars are 95 % intervals over users; coverage belongs to all users together and has none. Where lists were not
+    made (no rule 'full'), accuracy alone is drawn, a bar a system.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    k, systems = record["k"], record["systems"]
+    accuracy = record["columns"][1]
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    novelty = f"full/novelty@{k}"
+    listed = all(novelty in line["values"] for line in systems.values())
+    panels = list(figure.subplots(1, 2, sharey=True)) if listed else [figure.subplots()]
+    for at, (label, line) in enumerate(systems.items()):
+        value = line["values"][accuracy]
+        error = _half_widths(value)
+        style: dict[str, Any] = {"color": f"C{at % 10}", "marker": "os^Dv"[at // 10 % 5]}
+        style |= {"capsize": 2, "linestyle": "none"}
+        if not listed:
+            panels[0].errorbar([at], [value["mean"]], yerr=error, label=label, **style)
+            continue
+        across = line["values"][novelty]
+        panels[0].errorbar(
+            [across["mean"]], [value["mean"]], xerr=_half_widths(across), yerr=error, label=label, **style
+        )
+        panels[1].errorbar([line["lists"][f"coverage@{k}"]], [value["mean"]], yerr=error, **style)
+        for axes, x in zip(panels, (across["mean"], line["lists"][f"coverage@{k}"])):
+            axes.annotate(label, (x, value["mean"]), xytext=(5, 4), textcoords="offset points", fontsize=7)
+    names = (f"novelty@{k} (bits)", f"catalogue coverage@{k}") if listed else ("",)
+    rule, metric = accuracy.split("/")
+    panels[0].set_ylabel(f"{metric.upper()}, {rule}")
+    for axes, name in zip(panels, names):
+        axes.set_xlabel(name)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    if not listed:
+        panels[0].set_xticks(range(len(systems)), list(systems), rotation=45, ha="right")
+    figure.suptitle(f"{record['data']['name']}, {record['protocol']['split']}", fontsize=10)
+    with atomic(path) as file:
+        figure.savefig(file, format="png", dpi=130)
+
+
+def _half_widths(value: Mapping[str, Any]) -> list[list[float]]:
+    low, high = value["users"]
+    return [[value["mean"] - low], [high - value["mean"]]]

@@ -1,0 +1,153 @@
+"""The table of a comparison, generated from its record: Markdown, CSV, and what stands under it."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MARKS = {"better": "▲", "worse": "▽", "not significant": "="}
+LISTS = ("novelty", "diversity_categories", "coverage", "gini")
+"""What is shown beyond accuracy."""
+
+Published = Mapping[str, Mapping[str, Any]]
+"""By system: `values` by metric as published, `grade`, and the `band` that ours may lie apart."""
+
+
+def markdown(record: Mapping[str, Any], published: Published | None = None) -> str:
+    """The table with its notes: protocol, intervals, tests, budget, audit, commits."""
+    columns, systems = record["columns"], record["systems"]
+    head = ["system", *(_title(c) for c in columns)]
+    if published:
+        head += ["published HR/NDCG", "verdict"]
+    beyond = _beyond(record)
+    head += [*beyond, "seeds", "trials", "fit, s"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    best = {c: max(s["values"][c]["mean"] for s in systems.values()) for c in columns}
+    for label, line in systems.items():
+        cells = [label, *(_cell(line, c, best[c]) for c in columns)]
+        if published:
+            cells += _published(line, columns, published.get(label))
+        cells += [_lists(line, name) for name in beyond]
+        tuning = line["tuning"] or {}
+        trials = "given" if "given" in tuning else str(tuning.get("trials", "defaults"))
+        cells += [str(len(line["seeds"])), trials, f"{line['fit_seconds']:.1f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *notes(record)]) + "\n"
+
+
+def _title(column: str) -> str:
+    rule, metric = column.split("/")
+    return f"{metric.upper()}, `{rule}`"
+
+
+def mark(line: Mapping[str, Any], column: str) -> str:
+    """How a system's column stands against the reference: ▲ ▽ =, and • for the reference itself."""
+    return MARKS[line["against"][column]["verdict"]] if column in line["against"] else "•"
+
+
+def _cell(line: Mapping[str, Any], column: str, best: float) -> str:
+    value = line["values"][column]
+    number = f"**{value['mean']:.4f}**" if value["mean"] == best else f"{value['mean']:.4f}"
+    low, high = value["users"]
+    seeds = "" if value["seeds"] is None else f" ±{(value['seeds'][1] - value['seeds'][0]) / 2:.4f}"
+    return f"{number}{seeds} {mark(line, column)} ({low:.3f}–{high:.3f})"
+
+
+def _published(line: Mapping[str, Any], columns: Sequence[str], cell: Mapping[str, Any] | None) -> list[str]:
+    if cell is None:
+        return ["–", "–"]
+    shown = "/".join(f"{value:.4f}".lstrip("0") for value in cell["values"].values()) + f" [{cell['grade']}]"
+    return [shown, verdict(line, columns, cell)]
+
+
+def verdict(line: Mapping[str, Any], columns: Sequence[str], cell: Mapping[str, Any]) -> str:
+    """'reproduced' where all metrics lie within the band, 'better' where none lies below it, else how far off."""
+    ours = {column.split("/")[1]: line["values"][column]["mean"] for column in columns}
+    gaps = {name: ours[name] - value for name, value in cell["values"].items() if name in cell["banded"]}
+    if all(abs(gap) <= cell["band"] for gap in gaps.values()):
+        return "reproduced"
+    if all(gap >= -cell["band"] for gap in gaps.values()):
+        return "better"
+    return "not reproduced (" + ", ".join(f"{name} {gap:+.4f}" for name, gap in gaps.items()) + ")"
+
+
+def _beyond(record: Mapping[str, Any]) -> list[str]:
+    line, names = next(iter(record["systems"].values())), [f"{name}@{record['k']}" for name in LISTS]
+    return [name for name in names if name in line["lists"] or f"full/{name}" in line["values"]]
+
+
+def _lists(line: Mapping[str, Any], name: str) -> str:
+    value = line["lists"].get(name)
+    return f"{line['values'][f'full/{name}']['mean'] if value is None else value:.3f}"
+
+
+def notes(record: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of the table, a line each."""
+    data, protocol, systems = record["data"], record["protocol"], record["systems"]
+    users = {rule: of["users"] for rule, of in protocol["rules"].items()}
+    asked = "; ".join(f"`{rule}`: {count:,} users" for rule, count in users.items())
+    tuned = [s["tuning"] for s in systems.values() if s["tuning"] and "given" not in s["tuning"]]
+    lines = [
+        f"{data['name']}: {data['users']:,} users, {data['items']:,} items, {data['interactions']:,} events; split "
+        f"{protocol['split']}; trained on {protocol['trained_on']}; {asked}.",
+        "",
+        "Brackets: 95 % bootstrap interval over users; ±: half of the 95 % t interval over seeds. "
+        f"▲ ▽ =: better than, worse than, not different from {record['reference']} (•), the best baseline on this "
+        f"very test split; paired randomisation test over users, {record['resamples']:,} resamples, Holm-adjusted over "
+        "the column, 5 %.",
+    ]
+    if tuned:
+        first = tuned[0]
+        lines += [
+            "",
+            f"Hyper-parameters: best of the trials on validation ({first['metric']}, `{first['rule']}`), with one "
+            "seed, reused for the others.",
+        ]
+    findings = [(f"{f['severity']}: {f['detail']}", f["severity"]) for f in record["audit"]]
+    checked = [label for label, s in systems.items() if any(f["severity"] == "ok" for f in s["audit"])]
+    for label, line in systems.items():
+        findings += [
+            (f"{f['severity']}: {label}: {f['detail']}", f["severity"]) for f in line["audit"] if f["severity"] != "ok"
+        ]
+    shown = sorted(findings, key=lambda f: ("leak", "warning", "ok").index(f[1]))
+    lines += ["", "Audit:", "", *(f"- {text}" for text, severity in shown if severity != "ok")]
+    if not any(severity == "leak" for _, severity in shown):
+        lines.append(f"- no leak found in {sum(severity == 'ok' for _, severity in shown) + len(checked)} other checks")
+    if checked:
+        lines.append(f"- fitted again without the held-out events, with the same scores: {', '.join(checked)}")
+    return lines + _commits(record)
+
+
+def _commits(record: Mapping[str, Any]) -> list[str]:
+    by_commit: dict[str, list[str]] = {}
+    for label, line in record["systems"].items():
+        for commit in line["commits"]:
+            by_commit.setdefault(commit[:10] + ("+" if line["differs_from_commit"] else ""), []).append(label)
+    parts = "; ".join(f"{commit}: {', '.join(labels)}" for commit, labels in by_commit.items())
+    said = f"Runs made at commit {next(iter(by_commit))}." if len(by_commit) == 1 else f"Runs made at commits {parts}."
+    changed = " A + marks code that differed from its commit." if any("+" in commit for commit in by_commit) else ""
+    machine = record["machine"]
+    return ["", f"{said}{changed} {machine['cores']} cores, {machine['platform']}, jax {machine['packages']['jax']}."]
+
+
+def comma_separated(record: Mapping[str, Any]) -> str:
+    """One row a system and column: mean, both intervals, the test."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = ["system", "rule", "metric", "mean", "users_low", "users_high", "seeds_low", "seeds_high", "seeds"]
+    writer.writerow([*names, "difference", "p_randomization", "p_holm", "verdict"])
+    for label, line in record["systems"].items():
+        for column, value in line["values"].items():
+            rule, metric = column.split("/", 1)
+            test = line["against"].get(column, {})
+            row = [
+                label,
+                rule,
+                metric,
+                value["mean"],
+                *value["users"],
+                *(value["seeds"] or ("", "")),
+                len(line["seeds"]),
+            ]
+            writer.writerow([*row, *(test.get(n, "") for n in ("difference", "p_randomization", "p_holm", "verdict"))])
+    return out.getvalue()

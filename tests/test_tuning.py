@@ -1,0 +1,154 @@
+"""Tuning: validation alone decides, a search resumes as if it had never stopped, and every trial is on record."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rec_jax import registry, tuning
+from rec_jax.config import Experiment, changed, to_json
+from rec_jax.errors import InputError
+from rec_jax.evaluate.metrics import per_user
+from rec_jax.evaluate.ranking import rank
+from rec_jax.files import read_json
+from rec_jax.problem import Problem, pose
+from rec_jax.registry import BASELINES, MODELS, experiment, parse_experiment
+from rec_jax.space import Choice, Real, Whole
+from rec_jax.tuning import Trial, tune
+from tests.helpers import quick, small_experiment, write_small_csv
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_csv(tmp_path_factory.mktemp("log") / "log.csv")
+
+
+@pytest.fixture
+def ease(csv: Path) -> Experiment:
+    base = small_experiment(csv, "mf")
+    shared = {name: getattr(base, name) for name in ("data", "columns", "protocol", "stopping")}
+    return experiment("ease", **shared)
+
+
+@pytest.fixture
+def problem(ease: Experiment, tmp_path: Path) -> Problem:
+    return pose(ease, tmp_path)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def test_a_search_that_was_cut_off_goes_on_as_if_it_had_not_been(
+    ease: Experiment, problem: Problem, tmp_path: Path
+) -> None:
+    whole = tune(ease, 10, problem, tmp_path / "a", quick(tmp_path))
+    tune(ease, 4, problem, tmp_path / "b", quick(tmp_path))
+    with (tmp_path / "b" / "trials.jsonl").open("a") as file:
+        file.write('{"number": 4, "chan')
+    told: list[Trial] = []
+    again = tune(ease, 10, problem, tmp_path / "b", quick(tmp_path), told=told.append)
+    assert [trial.number for trial in told] == list(range(4, 10))
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+    assert whole.experiment == again.experiment
+
+
+def test_the_best_trial_is_what_validation_says(ease: Experiment, problem: Problem, tmp_path: Path) -> None:
+    """Each value is that of a fit of its own, ranked on the validation questions; the largest is taken."""
+    found = tune(ease, 6, problem, tmp_path / "a", quick(tmp_path))
+    values = []
+    for row in rows(tmp_path / "a"):
+        config = changed(ease, row["changes"]).architecture
+        scorer = BASELINES["ease"].fit(problem.split, config, 1)
+        expected = per_user(rank(scorer, problem.valid), ["ndcg@3"])["ndcg@3"].mean()
+        assert row["value"] == pytest.approx(float(expected), rel=1e-12)
+        values.append(row["value"])
+    best = rows(tmp_path / "a")[int(np.argmax(values))]
+    assert found.record["best"]["value"] == max(values)
+    assert found.experiment == changed(ease, best["changes"])
+    assert found.record["trials"] == 6
+    assert rows(tmp_path / "a")[0]["changes"] == {}
+    stored = read_json(tmp_path / "a" / "best.json")
+    assert parse_experiment(stored["experiment"]) == found.experiment
+
+
+def test_the_test_split_is_never_asked(
+    ease: Experiment, problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = Problem._ask
+
+    def watched(self: Problem, part: str, rule: str) -> Any:
+        asked.append(part)
+        return real(self, part, rule)
+
+    monkeypatch.setattr(Problem, "_ask", watched)
+    tune(ease, 3, problem, tmp_path / "a", quick(tmp_path))
+    assert asked == ["valid"]
+
+
+def test_a_trained_model_is_tuned_by_its_best_epoch(csv: Path, tmp_path: Path) -> None:
+    base = small_experiment(csv, "mf")
+    problem = pose(base, tmp_path)
+    found = tune(base, 2, problem, tmp_path / "a", quick(tmp_path))
+    assert {row["epochs"] for row in rows(tmp_path / "a")} <= {1, 2, 3, 4}
+    assert set(rows(tmp_path / "a")[1]["changes"]) == set(MODELS["mf"].space)
+    assert found.experiment.protocol == base.protocol
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["best.json", "search.json", "trials.jsonl"]
+
+
+def test_an_error_is_tuned_downwards(csv: Path, tmp_path: Path) -> None:
+    base = dataclasses.replace(small_experiment(csv, "mf", "rating"), epochs=2)
+    found = tune(base, 3, pose(base, tmp_path), tmp_path / "a", quick(tmp_path))
+    assert found.record["best"]["value"] == min(row["value"] for row in rows(tmp_path / "a"))
+
+
+def test_a_setting_that_is_not_possible_is_a_failed_trial(
+    ease: Experiment, problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = {"architecture.l2": Choice((-1.0, 10.0))}
+    monkeypatch.setitem(registry.BASELINES, "ease", dataclasses.replace(BASELINES["ease"], space=space))
+    found = tune(ease, 8, problem, tmp_path / "a", quick(tmp_path))
+    failed = [row for row in rows(tmp_path / "a") if row["value"] is None]
+    assert 0 < len(failed) == found.record["failed"] < 8
+    assert all(row["changes"] == {"architecture.l2": -1.0} for row in failed)
+    assert all("-1" in row["error"] for row in failed)
+    assert found.record["best"]["changes"] in ({}, {"architecture.l2": 10.0})
+
+
+def test_a_folder_of_another_search_is_refused(ease: Experiment, problem: Problem, tmp_path: Path) -> None:
+    tune(ease, 1, problem, tmp_path / "a", quick(tmp_path))
+    other = changed(ease, {"stopping.metric": "hr@3"})
+    with pytest.raises(InputError, match="is of another search"):
+        tune(other, 1, problem, tmp_path / "a", quick(tmp_path))
+
+
+@pytest.mark.parametrize("name", [*BASELINES, *MODELS])
+def test_every_space_names_fields_and_values_that_exist(name: str) -> None:
+    base = experiment(name)
+    for path, given in registry.recommender_row(name).space.items():
+        ends = given.options if isinstance(given, Choice) else (given.low, given.high)
+        for end in ends:
+            assert to_json(changed(base, {path: end})) != to_json(changed(base, {path: ends[0]})) or end == ends[0]
+        if isinstance(given, (Real, Whole)):
+            assert given.low < given.high
+            assert given.low > 0 or not given.log
+
+
+def test_draws_are_unlike_from_trial_to_trial(ease: Experiment) -> None:
+    space = {"architecture.l2": Real(1.0, 1000.0)}
+    drawn = [tuning._ask(space, ease, [], number)["architecture.l2"] for number in range(1, 200)]
+    share = np.mean(np.log(drawn) < np.log(1000) / 2)
+    assert abs(share - 0.5) < 4 * (0.25 / 199) ** 0.5
+    assert abs(np.corrcoef(np.log(drawn[:-1]), np.log(drawn[1:]))[0, 1]) < 4 / 198**0.5
+
+
+def test_changes_name_their_field(ease: Experiment) -> None:
+    with pytest.raises(InputError, match="EASEConfig has no field 'l3'; its fields are l2"):
+        changed(ease, {"architecture.l3": 1.0})
+    with pytest.raises(InputError, match=r"architecture.l2: expected float, got 'much'"):
+        changed(ease, {"architecture.l2": "much"})
