@@ -35,6 +35,7 @@ __all__ = [
     "names",
     "parse_experiment",
     "row",
+    "space",
 ]
 
 
@@ -68,7 +69,7 @@ class OwnMethod:
     """A baseline's place-holder for an objective's hyper-parameters: it has none."""
 
 
-FACTORS: Space = {
+COMMON: Space = {
     "architecture.factors": Choice((8, 16, 32, 64)),
     "optimization.learning_rate": Real(3e-4, 1e-2),
     "loss.l2": Real(1e-6, 1e-2),
@@ -76,14 +77,15 @@ FACTORS: Space = {
 
 
 # Hidden layers are up to eight times as wide as the last: 64 factors cost ten times the time of 16.
-TOWER_FACTORS: Space = {**FACTORS, "architecture.factors": Choice((8, 16, 32))}
+TOWERS: Space = {**COMMON, "architecture.factors": Choice((8, 16, 32))}
 
 
 @dataclass(frozen=True)
 class Model:
     """A model's row: `config` holds its hyper-parameters, `module(config, n_users, n_items)` is linen.
 
-    `defaults` overrides fields of Experiment where the model's are other than the house's.
+    `defaults` overrides fields of Experiment where the model's are other than the house's. Tuned is the `space`;
+    where none is given, what COMMON names and the model has.
     """
 
     summary: str
@@ -92,7 +94,7 @@ class Model:
     objective: str = "pointwise"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     pretraining: Pretraining | None = None
-    space: Space = field(default_factory=lambda: FACTORS)
+    space: Space | None = None
     seeded: bool = True
 
 
@@ -120,14 +122,14 @@ OBJECTIVES: dict[str, Objective] = {
 MODELS: dict[str, Model] = {
     "gmf": Model("generalised matrix factorisation (He et al. 2017)", ncf.GMFConfig, ncf.GMF),
     "mlp": Model(
-        "multi-layer perceptron over both vectors (He et al. 2017)", ncf.MLPConfig, ncf.MLP, space=TOWER_FACTORS
+        "multi-layer perceptron over both vectors (He et al. 2017)", ncf.MLPConfig, ncf.MLP, space=TOWERS
     ),
     "neumf": Model(
         "neural matrix factorisation: GMF and MLP together (He et al. 2017)",
         ncf.NeuMFConfig,
         ncf.NeuMF,
         pretraining=Pretraining(("gmf", "mlp"), ncf.glue),
-        space=TOWER_FACTORS,
+        space=TOWERS,
     ),
     "mf": Model("dot-product matrix factorisation with biases", mf.MFConfig, mf.MF),
     "bprmf": Model("matrix factorisation by BPR (Rendle et al. 2009)", mf.MFConfig, mf.MF, objective="bpr"),
@@ -254,6 +256,16 @@ def folds_in(name: str) -> bool:
     """Whether a model or baseline can be given users that it was not trained on."""
     found = recommender_row(name)
     return found.folds_in if isinstance(found, Baseline) else hasattr(found.module, "user_tables")
+
+
+def space(tuned: Experiment) -> Space:
+    """What is tuned of an experiment."""
+    given = recommender_row(tuned.model).space
+    if given is not None:
+        return given
+    parts = {"architecture": tuned.architecture, "loss": tuned.loss, "optimization": tuned.optimization}
+    has = {f"{part}.{f.name}" for part, of in parts.items() for f in dataclasses.fields(of)}
+    return {path: range_ for path, range_ in COMMON.items() if path in has}
 
 
 def experiment(model: str, objective: str | None = None, **changes: Any) -> Experiment:

@@ -68,7 +68,7 @@ def tune(
     InputError: the folder holds a search of something else, or no trial succeeded.
     """
     check(experiment, runtime)
-    space = registry.recommender_row(experiment.model).space
+    space = registry.space(experiment)
     plain = dataclasses.replace(experiment, protocol=dataclasses.replace(experiment.protocol, refit=False))
     _open(folder, plain, space, problem)
     path = folder / "trials.jsonl"

@@ -96,7 +96,7 @@ def test_a_trained_model_is_tuned_by_its_best_epoch(csv: Path, tmp_path: Path) -
     problem = pose(base, tmp_path)
     found = tune(base, 2, problem, tmp_path / "a", quick(tmp_path))
     assert {row["epochs"] for row in rows(tmp_path / "a")} <= {1, 2, 3, 4}
-    assert set(rows(tmp_path / "a")[1]["changes"]) == set(MODELS["mf"].space)
+    assert set(rows(tmp_path / "a")[1]["changes"]) == set(registry.space(base))
     assert found.experiment.protocol == base.protocol
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["best.json", "search.json", "trials.jsonl"]
 
@@ -130,7 +130,7 @@ def test_a_folder_of_another_search_is_refused(ease: Experiment, problem: Proble
 @pytest.mark.parametrize("name", [*BASELINES, *MODELS])
 def test_every_space_names_fields_and_values_that_exist(name: str) -> None:
     base = experiment(name)
-    for path, given in registry.recommender_row(name).space.items():
+    for path, given in registry.space(base).items():
         ends = given.options if isinstance(given, Choice) else (given.low, given.high)
         for end in ends:
             assert to_json(changed(base, {path: end})) != to_json(changed(base, {path: ends[0]})) or end == ends[0]

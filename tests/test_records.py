@@ -1,0 +1,69 @@
+"""The committed comparisons: their tables follow from their records, and the records from today's experiments."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.compare import read_published
+from rec_jax.evaluate.significance import holm
+from rec_jax.registry import BASELINES, parse_experiment
+from rec_jax.tracking.tables import comma_separated, markdown
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = sorted(path.parent for path in (ROOT / "experiments" / "records").glob("*/record.json"))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    return found
+
+
+def test_there_are_some() -> None:
+    assert {"ml-100k", "ml-1m-ncf"} <= {folder.name for folder in FOLDERS}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_tables_follow_from_the_record(folder: Path) -> None:
+    record = read(folder)
+    assert (folder / "table.md").read_text() == markdown(record, record["published"])
+    assert (folder / "table.csv").read_text() == comma_separated(record)
+    assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_record_holds_together(folder: Path) -> None:
+    record = read(folder)
+    budgets = set()
+    for label, line in record["systems"].items():
+        experiment = parse_experiment(line["experiment"])
+        assert experiment.model == line["model"] == label.partition(":")[0]
+        assert (line["model"] in BASELINES) == line["baseline"]
+        assert not line["differs_from_commit"], label
+        assert line["test_scored"] == [1] * len(line["seeds"]), label
+        assert not any(finding["severity"] == "leak" for finding in line["audit"]), label
+        if line["tuning"] and line["tuning"].get("space"):
+            budgets.add(line["tuning"]["trials"])
+            assert line["tuning"]["best"]["value"] >= line["tuning"]["default_value"]
+        for value in line["values"].values():
+            assert value["mean"] == pytest.approx(np.mean(value["by_seed"]), abs=1e-6)
+            assert value["users"][0] <= value["mean"] <= value["users"][1]
+    assert len(budgets) == 1  # as many trials for every system that has something to tune
+    assert not any(finding["severity"] == "leak" for finding in record["audit"])
+    best = max(
+        (label for label, line in record["systems"].items() if line["baseline"]),
+        key=lambda label: record["systems"][label]["values"][record["columns"][1]]["mean"],
+    )
+    assert record["reference"] == best
+    for column in record["columns"]:
+        tests = {label: line["against"][column] for label, line in record["systems"].items() if label != best}
+        assert holm({label: t["p_randomization"] for label, t in tests.items()}) == pytest.approx(
+            {label: t["p_holm"] for label, t in tests.items()}
+        )
+
+
+def test_published_values_are_the_papers() -> None:
+    record = read(ROOT / "experiments" / "records" / "ml-1m-ncf")
+    assert record["published"] == read_published(ROOT / "papers_repro" / "troubling_analysis" / "paper.toml")
