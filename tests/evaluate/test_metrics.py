@@ -159,6 +159,12 @@ def test_unknown_metrics_are_named(name: str) -> None:
         parse(name)
 
 
+def test_near_metrics_are_proposed() -> None:
+    for name, message in (("ndgc@10", "did you mean ndcg@10"), ("recal@5", "did you mean recall@5"), ("auk", "auc")):
+        with pytest.raises(InputError, match=message):
+            parse(name)
+
+
 def test_query_is_what_scorers_get() -> None:
     seen = []
 
