@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rec_jax.errors import InputError, UndefinedScore
 from rec_jax.evaluate.protocol import Questions
 from rec_jax.models.base import Query, Scorer
+from rec_jax.workers import side_by_side
 
 # Scores held at once: 2^19 pairs are 2 MB, times an MLP's widest layer of 64 a transient of 128 MB.
 PAIRS_PER_BATCH = 2**19
@@ -47,15 +48,16 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
     # Users with as many positives are ranked together, so that few are padded to the longest row.
     order = np.argsort([len(p) for p in questions.positives], kind="stable")
     check_shape(scorer, len(questions.excluded))
-    found: list[tuple[np.ndarray, ...]] = []
-    for start in range(0, len(order), b):
+    excluded = jnp.asarray(questions.excluded)
+
+    def batch(start: int) -> tuple[np.ndarray, ...]:
         rows = order[start : start + b].tolist()
         padded = np.resize(rows, b).tolist()  # the last batch repeats some users, and is cut below
         positives = _pad([questions.positives[r] for r in padded])
         query = Query.at(questions.user[padded], questions.time[padded])
         if questions.candidates is None:
             seen = _pad([questions.seen[r] for r in padded])
-            counts = _count_full(scorer.scores, scorer.cache, query, positives, seen, jnp.asarray(questions.excluded))
+            counts = _count_full(scorer.scores, scorer.cache, query, positives, seen, excluded)
         else:
             ids = _pad([questions.candidates[r] for r in padded], width)
             counts = _count_candidates(scorer.score_candidates, scorer.cache, query, positives, ids)
@@ -65,7 +67,9 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
             raise UndefinedScore(f"{scorer.name}: a score of user {user} is NaN or infinite; ranks would be arbitrary")
         lengths = np.array([len(questions.positives[r]) for r in rows])
         real = np.arange(positives.shape[1]) < lengths[:, None]
-        found.append((np.repeat(rows, lengths), *(c[real] for c in columns), candidates.repeat(lengths)))
+        return (np.repeat(rows, lengths), *(c[real] for c in columns), candidates.repeat(lengths))
+
+    found = side_by_side(batch, range(0, len(order), b))
     row, *columns = (np.concatenate(c) for c in zip(*found))
     back = np.argsort(row, kind="stable")
     above, tied, positives_above, positives_tied, candidates = (c[back] for c in columns)

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from rec_jax.models.base import Query
+from rec_jax.models.base import Query, one_by_one
 
 _NORMAL = nn.initializers.normal(0.01)
 
@@ -111,7 +111,7 @@ class MLP(nn.Module):
     def scores(self, cache: Float[Array, "n h"], query: Query) -> Float[Array, "b n"]:
         """Logits of the whole catalogue."""
         kernel, bias = self.prediction()
-        return self.tower.project(self.tower.user_half(query.user), cache[None], kernel) + bias
+        return self.tower.project_all(self.tower.user_half(query.user), cache, kernel) + bias
 
 
 class NeuMF(nn.Module):
@@ -150,7 +150,7 @@ class NeuMF(nn.Module):
         kernel, bias = self.prediction()
         split = self.config.factors
         gmf = (self.user(query.user) * kernel[:split]) @ cache["item"].T
-        mlp = self.tower.project(self.tower.user_half(query.user), cache["half"][None], kernel[split:])
+        mlp = self.tower.project_all(self.tower.user_half(query.user), cache["half"], kernel[split:])
         return gmf + mlp + bias
 
 
@@ -218,6 +218,20 @@ class Tower(nn.Module):
         for layer in self.hidden:
             x = nn.relu(layer(x))
         return (x @ kernel).reshape(b, k)
+
+    def project_all(
+        self, user: Float[Array, "b h"], item: Float[Array, "n h"], kernel: Float[Array, "d"]
+    ) -> Float[Array, "b n"]:
+        """The same for the whole catalogue."""
+        layers = [layer.variables["params"] for layer in self.hidden]
+
+        def one(half: Float[Array, "h"]) -> Float[Array, "n"]:
+            x = nn.relu(half + item)
+            for layer in layers:
+                x = nn.relu(x @ layer["kernel"] + layer["bias"])
+            return x @ kernel
+
+        return one_by_one(one, user) if self.depth else self.project(user, item[None], kernel)
 
 
 def glue(gmf: dict[str, Any], mlp: dict[str, Any], alpha: float) -> dict[str, Any]:
