@@ -2,7 +2,7 @@
 
 New records: `experiments.compare … --out experiments/records/NAME` writes a comparison's; the commands stand in the
 README. `experiments.quickstart` leaves summary.json and learning_curve.png in its folder (here quickstart.json
-and quickstart.png); `experiments.benchmarks.train_ncf --out experiments/records/train_ncf.json` writes its own.
+and quickstart.png); `experiments.benchmarks.NAME --out experiments/records/NAME.json` writes its own.
 """
 
 import re
@@ -125,11 +125,60 @@ def _shown(line: dict[str, Any], name: str) -> float | None:
     return found
 
 
+def evaluate(record: dict[str, Any]) -> str:
+    """The table of the evaluation benchmark."""
+    lines = ["| model | rec_jax | RecBole 1.2.1, full sort | ratio |", "|---|---|---|---|"]
+    for row in record["rows"]:
+        peer = f"{row['recbole']['fastest']:.2f} s" if "recbole" in row else "–"
+        ratio = f"{row['ratio']:.1f}" if "ratio" in row else "–"
+        lines.append(f"| {row['model']}, width {row['width']} | {row['ours']['median']:.2f} s | {peer} | {ratio} |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Full-ranking evaluation of {record['users']:,} users over {record['items']:,} items, after compilation "
+            "(median; the peer's faster batch size). `python -m experiments.benchmarks.evaluate`; record: "
+            "[evaluate.json](experiments/records/evaluate.json).",
+        ]
+    )
+
+
+def ials(record: dict[str, Any]) -> str:
+    """The table of the iALS benchmark."""
+    lines = ["| width | target NDCG@10 | rec_jax | implicit | ratio |", "|---|---|---|---|---|"]
+    for row in record["rows"]:
+        reached = [row[system]["to_target"] for system in ("rec_jax", "implicit")]
+        shown = ["not reached" if seconds is None else f"{seconds:.2f} s" for seconds in reached]
+        ratio = f"{row['ratio']:.2f}" if row.get("ratio") else "–"
+        lines.append(f"| {row['factors']} | {row['target']:.4f} | {' | '.join(shown)} | {ratio} |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Seconds of iALS on MovieLens-1M until implicit's best validation NDCG less .002, both tuned by the same "
+            f"number of trials, {record['threads']} threads. `python -m experiments.benchmarks.ials`; record: "
+            "[ials.json](experiments/records/ials.json).",
+        ]
+    )
+
+
+def ease(record: dict[str, Any]) -> str:
+    """The line of the EASE benchmark."""
+    return (
+        f"EASE on {record['items']:,} items: {record['rec_jax']['median']:.1f} s, numpy's bare inverse of the same "
+        f"matrix {record['numpy']['median']:.1f} s. `python -m experiments.benchmarks.ease`; record: "
+        "[ease.json](experiments/records/ease.json)."
+    )
+
+
 BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "quickstart": quickstart,
     "ml-100k/record": comparison("ml-100k"),
     "ml-1m-ncf/record": comparison("ml-1m-ncf"),
     "train_ncf": train_ncf,
+    "evaluate": evaluate,
+    "ials": ials,
+    "ease": ease,
 }
 
 

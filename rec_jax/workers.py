@@ -11,11 +11,14 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def workers() -> int:
-    """How many programs a process runs at once: the CPU's cores, or one where the devices are accelerators."""
-    if jax.default_backend() != "cpu":
-        return 1
+def cores() -> int:
+    """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers() -> int:
+    """How many programs a process runs at once: as many as cores, or one where the devices are accelerators."""
+    return cores() if jax.default_backend() == "cpu" else 1
 
 
 def side_by_side(function: Callable[[T], U], given: Iterable[T]) -> list[U]:

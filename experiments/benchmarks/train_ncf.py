@@ -8,20 +8,13 @@
 The peer gets the same log, sizes and batches, in an environment of its own under ~/.cache/rec_jax/peers.
 """
 
-import json
 import os
 import platform
 import resource
-import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +25,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from experiments.benchmarks.peers import RECBOLE, in_a_process, measured, python_of, recbole_folder
 from experiments.cli import main
 from rec_jax.config import Optimization
 from rec_jax.data.interactions import Interactions
@@ -48,8 +42,6 @@ from rec_jax.train.step import create, make_chunk
 Sizes = tuple[int, int, int]
 SIZES: Sizes = (6040, 3706, 994_169)  # users, items, events
 NEGATIVES, FACTORS = 4, 8
-PEERS = Path("~/.cache/rec_jax/peers").expanduser()
-RECBOLE = ("recbole==1.2.1", "torch==2.13.0", "numpy<2", "pandas<2.2", "scipy<1.12", "setuptools<80")
 
 
 @dataclass(frozen=True)
@@ -102,47 +94,10 @@ def ours(sizes: Sizes, batch: int, epochs: int) -> dict[str, Any]:
     return {"first_seconds": seconds[0], "epoch_seconds": seconds[1:], "peak_bytes": peak}
 
 
-def in_a_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """What `function` returns in a fresh process."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
-
-
-def peer_python(console: Console) -> Path | None:
-    """RecBole's own environment, made where it is missing; None, with the reason printed, where it cannot be."""
-    python = sys.executable if sys.version_info[:2] == (3, 11) else shutil.which("python3.11")
-    if python is None:
-        console.print("no peer: RecBole 1.2.1 needs Python 3.11, and there is no python3.11 here")
-        return None
-    home = PEERS / "recbole-1.2.1"
-    if not (home / "installed").exists():
-        console.print(f"installing RecBole into {home} (once)")
-        shutil.rmtree(home, ignore_errors=True)
-        base = subprocess.run([python, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True)
-        plain = Path(base.stdout.strip()) / "bin" / "python3.11"
-        made = subprocess.run([plain if plain.exists() else python, "-m", "venv", home])
-        pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *RECBOLE]
-        if made.returncode != 0 or subprocess.run(pip).returncode != 0:
-            console.print("no peer: RecBole could not be installed")
-            return None
-        (home / "installed").touch()
-    return home / "bin" / "python"
-
-
 def recbole(python: Path, log: Interactions, examples: int, epochs: int) -> dict[str, Any]:
     """RecBole's epochs, measured by itself in a process of its own."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "log"
-        folder.mkdir()
-        rows = "".join(f"{u}\t{i}\n" for u, i in zip(log.user.tolist(), log.item.tolist()))
-        (folder / "log.inter").write_text("user_id:token\titem_id:token\n" + rows)
-        script = Path(__file__).with_name("recbole_neumf.py")
-        command = [str(x) for x in (python, script, scratch, examples, NEGATIVES, FACTORS, epochs)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=scratch)
-    if done.returncode != 0:
-        raise RuntimeError(f"RecBole failed:\n{done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    with recbole_folder(log) as folder:
+        return measured(python, "recbole_neumf.py", folder, examples, NEGATIVES, FACTORS, epochs)
 
 
 def script(argv: Sequence[str]) -> None:
@@ -155,7 +110,7 @@ def script(argv: Sequence[str]) -> None:
     )
     count = len(jax.devices())  # which has to share a batch evenly
     batches = {"2,048 events": 2048 // count * count, "2,048 examples": 2048 // (1 + NEGATIVES) // count * count}
-    python = peer_python(console) if options.peer == "recbole" else None
+    python = python_of(RECBOLE, console) if options.peer == "recbole" else None
     rows = []
     for name, batch in batches.items():
         found: dict[str, Any] = {"batch": name, "ours": in_a_process(ours, SIZES, batch, options.epochs)}
@@ -182,7 +137,7 @@ def script(argv: Sequence[str]) -> None:
             row["ratio"] = other / own
             memory = f"{row['recbole']['peak_bytes'] / 2**20:.0f} MB"
             table.add_row(
-                "", "RecBole 1.2.1", f"{other:.2f}", f"{scored / other / 1e6:.2f}", memory, f"{other / own:.1f}x"
+                "", RECBOLE.name, f"{other:.2f}", f"{scored / other / 1e6:.2f}", memory, f"{other / own:.1f}x"
             )
     console.print(table)
     if options.out is not None:

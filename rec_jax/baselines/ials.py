@@ -3,12 +3,14 @@ Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchm
 
 A row's problem is solved by a few conjugate-gradient steps from its last round's vector (Takacs et al., RecSys 2011),
 whose matrix is never formed. Events are gathered in chunks of one length, chunks in blocks of whole rows: the vectors
-of a block stay in the processor's cache for all steps, and one shape is compiled a side.
+of a block stay in the processor's cache for all steps, and one shape is compiled a side. XLA runs such a loop on one
+core, so each core gets its share of the blocks; a row's result does not depend on how many there are.
 
 Checked against dense solves in numpy (tests/baselines/test_ials.py).
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,7 @@ from rec_jax.data.splits import Split
 from rec_jax.errors import InputError
 from rec_jax.models.base import Leaf, Scorer
 from rec_jax.randomness import host_rng
+from rec_jax.workers import workers
 
 # 64 chunks of 64 events are 1 MB of vectors of width 64; shorter chunks cost more in calls than they save in padding.
 CHUNK, CHUNKS = 64, 64
@@ -96,16 +99,27 @@ def rounds(
         for m in (np.diff(history.indptr) > 0, np.diff(transposed.indptr) > 0)
     ]
     users, items = sides
-    by_user, by_item = blocks(history), blocks(transposed)
+    by_user, by_item = blocks(history, workers()), blocks(transposed, workers())
     numbers, steps = jnp.array([c.reg, c.unobserved_weight, c.reg_exponent]), jnp.int32(c.cg_steps)
-    for _ in range(c.iterations):
-        users = _solve(users, items, by_user, numbers, steps)
-        items = _solve(items, users, by_item, numbers, steps)
-        yield users, items
+    with ThreadPoolExecutor(workers()) as pool:
+
+        def solve(side: Array, other: Array, parts: list[Blocks]) -> Array:
+            def one(part: Blocks) -> Array:
+                return jax.block_until_ready(_solve(side, other, part, numbers, steps))
+
+            return _store(side, parts, list(pool.map(one, parts)))
+
+        for _ in range(c.iterations):
+            users = solve(users, items, by_user)
+            items = solve(items, users, by_item)
+            yield users, items
 
 
-def blocks(rows: sp.csr_matrix) -> Blocks:
-    """Pack the rows, longest first, each into the current block or, where it is full, into the next."""
+def blocks(rows: sp.csr_matrix, parts: int) -> list[Blocks]:
+    """Pack the rows, longest first, each into the current block or, where it is full, into the next.
+
+    The blocks are dealt out to `parts` of equal shape, some blocks at the end being empty.
+    """
     (m, n), lengths = rows.shape, np.diff(rows.indptr)
     chunks = -(-lengths // CHUNK)
     c = max(CHUNKS, int(chunks.max(initial=1)))
@@ -117,15 +131,17 @@ def blocks(rows: sp.csr_matrix) -> Blocks:
             b, k, used = b + 1, 0, 0
         block[r], place[r], start[r] = b, k, used
         k, used = k + 1, used + size
-    row, length = np.full((b + 1, c), m, np.int32), np.zeros((b + 1, c), np.float32)
+    g = -(-(b + 1) // parts) * parts
+    row, length = np.full((g, c), m, np.int32), np.zeros((g, c), np.float32)
     row[block[order], place[order]], length[block[order], place[order]] = order, lengths[order]
     # Events and chunks follow each other within a row, from the row's first chunk on.
     first = block * c + start
     chunk_at = np.repeat(first - np.cumsum(chunks) + chunks, chunks) + np.arange(chunks.sum())
     event_at = np.repeat(first * CHUNK - rows.indptr[:-1], lengths) + np.arange(rows.nnz)
-    places, columns = np.zeros((b + 1) * c, np.int32), np.full((b + 1) * c * CHUNK, n, np.int32)
+    places, columns = np.zeros(g * c, np.int32), np.full(g * c * CHUNK, n, np.int32)
     places[chunk_at], columns[event_at] = np.repeat(place, chunks), rows.indices
-    return Blocks(*map(jnp.asarray, (row, length, places.reshape(-1, c), columns.reshape(-1, c, CHUNK))))
+    arrays = (row, length, places.reshape(-1, c), columns.reshape(-1, c, CHUNK))
+    return [Blocks(*(jnp.asarray(a) for a in part)) for part in zip(*(np.split(a, parts) for a in arrays))]
 
 
 @jax.jit
@@ -135,10 +151,10 @@ def _solve(
     groups: Blocks,
     numbers: Float[Array, "3"],
     steps: Int[Array, ""],
-) -> Float[Array, "m d"]:
-    """`side` after conjugate-gradient steps on each row's own convex problem (Eq. 4) given `other`."""
+) -> Float[Array, "gc d"]:
+    """The rows of `groups` after conjugate-gradient steps on each row's own convex problem (Eq. 4) given `other`."""
     reg, weight, exponent = numbers
-    gram = weight * other.T @ other
+    gram = weight * jnp.matmul(other.T, other, precision=jax.lax.Precision.HIGHEST)
     nothing = jnp.zeros((1, other.shape[1]))
     extended, before = jnp.concatenate([other, nothing]), jnp.concatenate([side, nothing])
 
@@ -171,8 +187,14 @@ def _solve(
         return solved
 
     with jax.default_matmul_precision("highest"):
-        solved = jax.lax.map(block, groups)
-    return side.at[groups.row.reshape(-1)].set(solved.reshape(-1, side.shape[1]), mode="drop")
+        return jax.lax.map(block, groups).reshape(-1, side.shape[1])
+
+
+@jax.jit
+def _store(side: Float[Array, "m d"], parts: list[Blocks], solved: list[Array]) -> Float[Array, "m d"]:
+    """`side` with the solved rows in their places."""
+    rows = jnp.concatenate([part.row.reshape(-1) for part in parts])
+    return side.at[rows].set(jnp.concatenate(solved), mode="drop")
 
 
 def _ratio(a: Array, b: Array) -> Array:

@@ -68,18 +68,30 @@ def test_steps_are_conjugate_gradients_from_the_last_round(small: Dataset) -> No
 
 
 @pytest.mark.usefixtures("few_chunks")
+def test_the_number_of_cores_changes_nothing(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, config, found = train_matrix(leave_one_out(small)), IALSConfig(factors=4, iterations=2), []
+    for cores in (1, 3):
+        monkeypatch.setattr(ials, "workers", lambda cores=cores: cores)
+        found.append(ials_factors(x, config))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+
+
+@pytest.mark.usefixtures("few_chunks")
 def test_every_event_is_in_one_block_with_its_row() -> None:
     rng = np.random.default_rng(0)
     dense = rng.random((40, 30)) < rng.random((40, 1)) ** 2
     dense[[3, 11]] = False
     dense[7] = True  # 15 chunks, more than a block holds otherwise
-    packed = blocks(sp.csr_matrix(dense.astype(np.float32)))
+    parts = blocks(sp.csr_matrix(dense.astype(np.float32)), 3)
+    assert len({part.columns.shape for part in parts}) == 1
+    packed = [np.concatenate([np.asarray(v) for v in vs]) for vs in zip(*(vars(part).values() for part in parts))]
     found = []
-    for row, length, place, columns in zip(*map(np.asarray, (packed.row, packed.length, packed.place, packed.columns))):
+    for row, length, place, columns in zip(*packed):
         assert all(length[k] == dense[r].sum() for k, r in enumerate(row) if r < 40)
         found += [(int(row[p]), int(i)) for p, chunk in zip(place, columns) for i in chunk if i < 30]
     assert sorted(found) == sorted(map(tuple, np.argwhere(dense).tolist()))
-    rows = np.asarray(packed.row)
+    rows = packed[0]
     assert sorted(rows[rows < 40].tolist()) == np.flatnonzero(dense.any(axis=1)).tolist()
 
 

@@ -1,0 +1,116 @@
+"""The benchmarks on small shapes, without their peers."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from experiments.benchmarks import ease, evaluate, ials, peers
+from experiments.benchmarks.ials import Run
+from rec_jax.data import fetch
+from rec_jax.errors import InputError
+
+
+def test_ials_is_tuned_and_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ials, "SYNTHETIC", (80, 200, 40))
+    flags = [
+        "--data",
+        "synthetic",
+        "--peer",
+        "none",
+        "--factors",
+        "4",
+        "--trials",
+        "2",
+        "--iterations",
+        "3",
+        "--repeats",
+        "1",
+        "--out",
+    ]
+    ials.script([*flags, str(tmp_path / "record.json")])
+    assert "synthetic: 80 users" in capsys.readouterr().out
+    record = json.loads((tmp_path / "record.json").read_text())
+    (row,) = record["rows"]
+    own = row["rec_jax"]
+    assert record["rule"] == "full"
+    assert own["chosen"]["best"] == max(max(trial["ndcg"]) for trial in own["trials"])
+    assert own["chosen"]["best"] > 2 * 4.54 / 160  # chance: sum of the first ten discounts over the candidates
+    assert row["target"] == pytest.approx(own["chosen"]["best"] - 0.002)
+    (run,) = own["runs"]
+    assert len(run["seconds"]) == len(run["ndcg"]) == 3
+    assert 0 < run["seconds"][0] < run["seconds"][1] < run["seconds"][2]
+
+
+def test_a_run_reaches_a_target_at_its_first_iteration_that_does() -> None:
+    run = Run([0.5, 0.7, 0.9], [0.01, 0.04, 0.03])
+    assert (run.reaches(0.02), run.reaches(0.04), run.reaches(0.05), run.best) == (0.7, 0.7, None, 0.04)
+
+
+def test_both_systems_try_the_same_draws() -> None:
+    own, other = np.array(ials.settings("rec_jax", 50)), np.array(ials.settings("implicit", 50))
+    np.testing.assert_array_equal(own[:, 0], other[:, 0])
+    assert np.corrcoef(np.log(own[:, 1]), np.log(other[:, 1]))[0, 1] == pytest.approx(1)
+    ranges = (ials.CONTRAST, ials.PENALTY["rec_jax"], ials.PENALTY["implicit"])
+    for drawn, (low, high) in zip((own[:, 0], own[:, 1], other[:, 1]), ranges):
+        assert low <= drawn.min() < low * 1.5
+        assert high / 1.5 < drawn.max() <= high
+
+
+def test_without_the_real_log_the_synthetic_one_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise fetch.Unreachable("no network")
+
+    monkeypatch.setattr(fetch, "download", unreachable)
+    monkeypatch.setattr(ials, "SYNTHETIC", (30, 40, 20))
+    split = ials.posed(ials.Options(data_dir=tmp_path), Console())
+    assert split.dataset.name == "synthetic"
+    assert "on a synthetic log instead" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--trials 0"):
+        ials.script(["--trials", "0"])
+
+
+def test_evaluation_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(evaluate, "SIZES", (60, 200, 2000))
+    evaluate.script(["--peer", "none", "--repeats", "2", "--out", str(tmp_path / "record.json")])
+    assert "users/s" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "record.json").read_text())["rows"]
+    assert [row["model"] for row in rows] == ["dot product", "NeuMF"]
+    for row in rows:
+        own = row["ours"]
+        assert own["users"] == 60
+        assert own["median"] == pytest.approx(sum(own["seconds"]) / 2)
+        result = own["result"]  # of one held-out item a user
+        assert result["recall@10"] == pytest.approx(result["hr@10"]) == pytest.approx(10 * result["precision@10"])
+        assert result["mrr@10"] <= result["ndcg@10"] <= result["hr@10"]
+
+
+def test_ease_solves_the_equations_that_are_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ease, "USERS", 300)
+    for system in ("rec_jax", "numpy"):
+        assert ease.timed(system, 70, 1)["error"] < 1e-9
+    ease.script(["--peer", "none", "--items", "70", "--out", str(tmp_path / "record.json")])
+    assert "peak memory" in capsys.readouterr().out
+    assert json.loads((tmp_path / "record.json").read_text())["rec_jax"]["error"] < 1e-9
+
+
+def test_a_peer_prints_json_or_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "HERE", tmp_path)
+    lines = ("import json, os, sys", "print('noise')", "print(json.dumps({'given': [sys.argv[2], os.environ['A']]}))")
+    (tmp_path / "good.py").write_text("\n".join(lines))
+    (tmp_path / "bad.py").write_text("raise SystemExit('out of memory')")
+    python = Path(sys.executable)
+    assert peers.measured(python, "good.py", tmp_path, 7, environment={"A": "b"}) == {"given": ["7", "b"]}
+    with pytest.raises(RuntimeError, match="out of memory"):
+        peers.measured(python, "bad.py", tmp_path)
