@@ -107,6 +107,9 @@ def _base(options: Options) -> Experiment:
     )
 
 
+CELL = ("values", "rule", "grade", "band", "banded")
+
+
 def read_published(path: Path) -> dict[str, Any]:
     """Published cells by system: values by metric, the grade of the source, the band, and what the band is for.
 
@@ -120,9 +123,10 @@ def read_published(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is not TOML ({error})") from error
     found = {}
     for number, cell in enumerate(paper.get("cells", []), 1):
-        if missing := {"system", "values", "grade", "band", "banded"} - cell.keys():
-            raise InputError(f"{path}: cell {number} has no field {min(missing)!r}")
-        found[cell["system"]] = {name: cell[name] for name in ("values", "grade", "band", "banded")}
+        cell = {"rule": paper.get("rule"), **cell}
+        if missing := [name for name in ("system", *CELL) if cell.get(name) is None]:
+            raise InputError(f"{path}: cell {number} has no field {missing[0]!r}")
+        found[cell["system"]] = {name: cell[name] for name in CELL}
     return found
 
 

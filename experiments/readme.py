@@ -96,7 +96,7 @@ def comparison(name: str) -> Callable[[dict[str, Any]], str]:
             if published:
                 cell = published.get(label)
                 shown = "–" if cell is None else "/".join(f"{v:.4f}" for v in cell["values"].values())
-                cells += [shown, "–" if cell is None else verdict(line, record["columns"], cell)]
+                cells += [shown, "–" if cell is None else verdict(line, cell)]
             cells += [f"{_shown(line, n):.3f}" for n in lists]
             lines.append("| " + " | ".join(cells) + " |")
         seeds = max(len(line["seeds"]) for line in systems.values())

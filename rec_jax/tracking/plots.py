@@ -61,7 +61,10 @@ def trade_off(record: Mapping[str, Any], path: Path) -> None:
         )
         panels[1].errorbar([line["lists"][f"coverage@{k}"]], [value["mean"]], yerr=error, **style)
         for axes, x in zip(panels, (across["mean"], line["lists"][f"coverage@{k}"])):
-            axes.annotate(label, (x, value["mean"]), xytext=(5, 4), textcoords="offset points", fontsize=7)
+            # Hyper-parameters that were given make a name too long for a picture.
+            short = label.partition(":")[0] + " (given)" * (":" in label)
+            note = axes.annotate(short, (x, value["mean"]), xytext=(5, 4), textcoords="offset points", fontsize=7)
+            note.set_in_layout(False)
     names = (f"novelty@{k} (bits)", f"catalogue coverage@{k}") if listed else ("",)
     rule, metric = accuracy.split("/")
     panels[0].set_ylabel(f"{metric.upper()}, {rule}")

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 MARKS = {"better": "▲", "worse": "▽", "not significant": "="}
@@ -10,7 +10,7 @@ LISTS = ("novelty", "diversity_categories", "coverage", "gini")
 """What is shown beyond accuracy."""
 
 Published = Mapping[str, Mapping[str, Any]]
-"""By system: `values` by metric as published, `grade`, and the `band` that ours may lie apart."""
+"""By system: `values` by metric as published, their candidate `rule`, `grade`, `band` that ours may lie apart."""
 
 
 def markdown(record: Mapping[str, Any], published: Published | None = None) -> str:
@@ -26,7 +26,7 @@ def markdown(record: Mapping[str, Any], published: Published | None = None) -> s
     for label, line in systems.items():
         cells = [label, *(_cell(line, c, best[c]) for c in columns)]
         if published:
-            cells += _published(line, columns, published.get(label))
+            cells += _published(line, published.get(label))
         cells += [_lists(line, name) for name in beyond]
         tuning = line["tuning"] or {}
         trials = "given" if "given" in tuning else str(tuning.get("trials", "defaults"))
@@ -53,17 +53,17 @@ def _cell(line: Mapping[str, Any], column: str, best: float) -> str:
     return f"{number}{seeds} {mark(line, column)} ({low:.3f}–{high:.3f})"
 
 
-def _published(line: Mapping[str, Any], columns: Sequence[str], cell: Mapping[str, Any] | None) -> list[str]:
+def _published(line: Mapping[str, Any], cell: Mapping[str, Any] | None) -> list[str]:
     if cell is None:
         return ["–", "–"]
     shown = "/".join(f"{value:.4f}".lstrip("0") for value in cell["values"].values()) + f" [{cell['grade']}]"
-    return [shown, verdict(line, columns, cell)]
+    return [shown, verdict(line, cell)]
 
 
-def verdict(line: Mapping[str, Any], columns: Sequence[str], cell: Mapping[str, Any]) -> str:
+def verdict(line: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
     """'reproduced' where all metrics lie within the band, 'better' where none lies below it, else how far off."""
-    ours = {column.split("/")[1]: line["values"][column]["mean"] for column in columns}
-    gaps = {name: ours[name] - value for name, value in cell["values"].items() if name in cell["banded"]}
+    ours = {name: line["values"][f"{cell['rule']}/{name}"]["mean"] for name in cell["banded"]}
+    gaps = {name: mean - cell["values"][name] for name, mean in ours.items()}
     if all(abs(gap) <= cell["band"] for gap in gaps.values()):
         return "reproduced"
     if all(gap >= -cell["band"] for gap in gaps.values()):

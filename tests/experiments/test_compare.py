@@ -30,7 +30,7 @@ def shared(tmp_path: Path) -> list[str]:
 def test_compare_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paper = tmp_path / "paper.toml"
     paper.write_text(
-        '[[cells]]\nsystem = "ease"\nvalues = {"hr@3" = 0.5, "ndcg@3" = 0.4}\ngrade = "V"\nband = 1.0\n'
+        'rule = "full"\n[[cells]]\nsystem = "ease"\nvalues = {"hr@3" = 0.5, "ndcg@3" = 0.4}\ngrade = "V"\nband = 1.0\n'
         'banded = ["hr@3"]\n'
     )
     arguments = ["--models", "popularity", "ease", "random", *shared(tmp_path), "--seeds", "2", "--trials", "2"]
@@ -80,10 +80,11 @@ def test_bad_input_ends_before_any_work(tmp_path: Path, extra: list[str], messag
     ],
 )
 def test_verdicts(hr: float, ndcg: float, expected: str) -> None:
-    columns = ["full/hr@3", "full/ndcg@3"]
-    line: dict[str, Any] = {"values": {"full/hr@3": {"mean": hr}, "full/ndcg@3": {"mean": ndcg}}}
-    cell = {"values": {"hr@3": 0.5, "ndcg@3": 0.4}, "grade": "V", "band": 0.005, "banded": ["hr@3"]}
-    assert verdict(line, columns, cell) == expected
+    """The rule that the paper used counts, not another one that stands beside it."""
+    values = {"full/hr@3": {"mean": hr}, "full/ndcg@3": {"mean": ndcg}, "ncf-99/hr@3": {"mean": 0.9}}
+    line: dict[str, Any] = {"values": values}
+    cell = {"values": {"hr@3": 0.5, "ndcg@3": 0.4}, "rule": "full", "grade": "V", "band": 0.005, "banded": ["hr@3"]}
+    assert verdict(line, cell) == expected
 
 
 def test_tune_says_how_to_train_with_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
