@@ -86,9 +86,9 @@ def test_every_baseline_is_read_from_its_flags(name: str) -> None:
     protocol = dataclasses.replace(config.Protocol(), refit=True, split="ratio")
     stopping = dataclasses.replace(config.Stopping(), rule="ncf-99")
     assert job.experiment == experiment(name, seed=7, protocol=protocol, stopping=stopping)
-    for flag in ("--learning-rate", "--epochs", "--objective"):
+    for flag, value in (("--learning-rate", "1"), ("--epochs", "1"), ("--objective", "bpr")):
         with pytest.raises(SystemExit):
-            parse_job([name, flag, "1"], "p", "d")
+            parse_job([name, flag, value], "p", "d")
 
 
 def test_a_baseline_is_fitted_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
