@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from experiments.cli import main, named
+from experiments.cli import main, named, parse_options
 from rec_jax import registry
 from rec_jax.config import Experiment, Protocol
 from rec_jax.data.own import Columns
@@ -25,7 +25,7 @@ from rec_jax.evaluate.audit import Finding, audit, lines
 from rec_jax.files import read_json
 from rec_jax.problem import pose
 from rec_jax.tracking.rundir import RunDir
-from rec_jax.training import fit_baseline
+from rec_jax.training import fitter
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,7 @@ class Options:
 
 def script(argv: Sequence[str]) -> None:
     """Read the flags, look, print."""
-    options = tyro.cli(
-        Options,
-        args=list(argv),
-        prog="python -m experiments.audit",
-        description=__doc__,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    options = parse_options(Options, argv, "python -m experiments.audit", __doc__)
     folder = Path(options.what).expanduser()
     if (folder / "config.json").exists():
         directory = RunDir(folder)
@@ -70,11 +64,10 @@ def script(argv: Sequence[str]) -> None:
 def findings(experiment: Experiment, data_dir: Path, scored: int | None) -> list[Finding]:
     """Every check; a baseline is fitted anew with and without the held-out events."""
     problem = pose(experiment, data_dir)
-    baseline = experiment.objective == registry.OWN
     return audit(
         problem.split,
         problem.test,
-        (lambda split: problem.asked(fit_baseline(experiment, split))) if baseline else None,
+        fitter(experiment, problem),
         test_scored=scored,
         trained_on_validation=experiment.protocol.refit,
     )

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -16,6 +16,15 @@ from rec_jax.config import Experiment, Protocol, Runtime, Stopping
 from rec_jax.data.own import OWN_FORMATS, Columns
 from rec_jax.data.prepare import Preparation
 from rec_jax.errors import Diverged, InputError
+
+T = TypeVar("T")
+FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+"""A field of a nested dataclass is a flag by its own name, and a switch has no --no-… beside it."""
+
+
+def parse_options(options: type[T], argv: Sequence[str], prog: str, description: str | None) -> T:
+    """Read the flags of a dataclass that nests those of a configuration."""
+    return tyro.cli(options, args=list(argv), prog=prog, description=description, config=FLAT)
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ def parse_job(argv: Sequence[str], prog: str, description: str, runtime: Runtime
         args=list(argv),
         prog=prog,
         description=description,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.SuppressFixed),
+        config=(*FLAT, tyro.conf.SuppressFixed),
     )
     job = _whole(found) if isinstance(found, BaselineJob) else found
     return dataclasses.replace(job, experiment=dataclasses.replace(job.experiment, data=named(job.experiment.data)))

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 
-from experiments.cli import main, named
+from experiments.cli import main, named, parse_options
 from rec_jax import registry
 from rec_jax.comparison import compare
 from rec_jax.config import Experiment, Protocol, Runtime, Stopping
@@ -61,13 +60,7 @@ class Options:
 
 def script(argv: Sequence[str]) -> None:
     """Read the flags, compare, print, write."""
-    options = tyro.cli(
-        Options,
-        args=list(argv),
-        prog="python -m experiments.compare",
-        description=__doc__,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    options = parse_options(Options, argv, "python -m experiments.compare", __doc__)
     parse(options.metric)
     check_rule(options.rule)
     if options.seeds < 1 or options.trials < 0:

@@ -7,7 +7,6 @@ The parts are fitted on train; weights, second levels, numbers of stages and the
 where the parts' hyper-parameters were chosen too (on ml-100k, leave-one-out). Test is scored once, after all that.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from rec_jax.evaluate.metrics import parse, per_user
 from rec_jax.evaluate.protocol import Questions
 from rec_jax.evaluate.ranking import rank
 from rec_jax.evaluate.report import intervals, validation
-from rec_jax.evaluate.significance import LEVEL, Against, compare_to
+from rec_jax.evaluate.significance import Against, compare_to, fewest_resamples
 from rec_jax.files import write_json
 from rec_jax.models.base import Scorer
 from rec_jax.problem import Problem, pose
@@ -136,7 +135,7 @@ def check(options: Options) -> None:
         registry.row(registry.BASELINES, name, "baseline")
     if len(set(options.parts)) < max(2, len(options.parts)):
         raise InputError(f"--parts {' '.join(options.parts)}: expected at least two baselines, each once")
-    needed = math.ceil((len(FUSIONS) + 2) / LEVEL)
+    needed = fewest_resamples(len(FUSIONS) + 2)
     if options.bootstrap < needed:
         raise InputError(
             f"--bootstrap {options.bootstrap}: expected at least {needed}, or no test could be significant"

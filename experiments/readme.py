@@ -16,7 +16,7 @@ import tyro
 from experiments.cli import main
 from rec_jax.errors import InputError
 from rec_jax.files import atomic, read_json
-from rec_jax.tracking.tables import mark, verdict
+from rec_jax.tracking.tables import mark, of_lists, published_cells
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "records"
@@ -83,7 +83,7 @@ def comparison(name: str) -> Callable[[dict[str, Any]], str]:
 
     def render(record: dict[str, Any]) -> str:
         systems, k, published = record["systems"], record["k"], record.get("published") or {}
-        lists = [n for n in (f"novelty@{k}", f"coverage@{k}") if _shown(next(iter(systems.values())), n) is not None]
+        lists = [n for n in (f"novelty@{k}", f"coverage@{k}") if of_lists(next(iter(systems.values())), n) is not None]
         columns = record["columns"] if published else [c for c in record["columns"] if "ndcg" in c]
         head = ["system", *(f"{c.split('/')[1].upper()}, `{c.split('/')[0]}`" for c in columns)]
         head += ["published HR/NDCG", "verdict"] if published else []
@@ -94,10 +94,8 @@ def comparison(name: str) -> Callable[[dict[str, Any]], str]:
                 low, high = line["values"][column]["users"]
                 cells.append(f"{line['values'][column]['mean']:.4f} {mark(line, column)} ({low:.3f}–{high:.3f})")
             if published:
-                cell = published.get(label)
-                shown = "–" if cell is None else "/".join(f"{v:.4f}" for v in cell["values"].values())
-                cells += [shown, "–" if cell is None else verdict(line, cell)]
-            cells += [f"{_shown(line, n):.3f}" for n in lists]
+                cells += published_cells(line, published.get(label))
+            cells += [f"{of_lists(line, n):.3f}" for n in lists]
             lines.append("| " + " | ".join(cells) + " |")
         seeds = max(len(line["seeds"]) for line in systems.values())
         trials = max((line["tuning"] or {}).get("trials", 0) for line in systems.values())
@@ -116,13 +114,6 @@ def comparison(name: str) -> Callable[[dict[str, Any]], str]:
         )
 
     return render
-
-
-def _shown(line: dict[str, Any], name: str) -> float | None:
-    """A metric of the lists: by user, or of all lists together."""
-    value = line["values"].get(f"full/{name}")
-    found: float | None = line["lists"].get(name) if value is None else value["mean"]
-    return found
 
 
 def evaluate(record: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from rich.table import Table
 from experiments.cli import main, parse_job
 from rec_jax.config import Runtime
 from rec_jax.problem import pose
-from rec_jax.tuning import Trial, Tuned, tune
+from rec_jax.tuning import Trial, Tuned, search_folder, tune
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def script(argv: Sequence[str]) -> None:
     experiment, runtime, console = job.experiment, job.runtime, Console()
     assert isinstance(runtime, TuneRuntime)
     problem = pose(experiment, runtime.data_dir)
-    folder = runtime.run_dir or runtime.runs / f"tune-{experiment.name}"
+    folder = runtime.run_dir or search_folder(runtime.runs, experiment)
 
     def told(trial: Trial) -> None:
         value = f"{trial.value:.4f}" if trial.value is not None else f"failed: {trial.error}"

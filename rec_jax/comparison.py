@@ -8,7 +8,6 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from rec_jax.registry import parse_experiment
 from rec_jax.run import run, shown_k
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.rundir import RunDir
-from rec_jax.training import Show, fit_baseline
-from rec_jax.tuning import Trial, tune
+from rec_jax.training import Show, fitter
+from rec_jax.tuning import Trial, search_folder, tune
 
 RESAMPLES = 10_000
 Tell = Callable[[str], None]
@@ -72,9 +71,7 @@ def system(name: str, base: Experiment) -> System:
     return System(name, experiment, {"trials": 0, "given": given} if given else None)
 
 
-def tuned(
-    found: System, trials: int, problem: Problem, folder: Path, runtime: Runtime, show: Show, tell: Tell
-) -> System:
+def tuned(found: System, trials: int, problem: Problem, runtime: Runtime, show: Show, tell: Tell) -> System:
     """The system with its hyper-parameters chosen on validation; as it is where they were given, or for no trials."""
     if trials == 0 or found.tuning is not None:
         return found
@@ -83,8 +80,8 @@ def tuned(
         value = "failed" if trial.value is None else f"{trial.value:.4f}"
         tell(f"{found.label}: trial {trial.number + 1}/{trials}  {value}  {trial.seconds:.1f} s  {trial.changes}")
 
-    plain = dataclasses.replace(found.experiment, protocol=dataclasses.replace(found.experiment.protocol, refit=False))
-    best = tune(found.experiment, trials, problem, folder / f"tune-{plain.name}", runtime, show, told)
+    folder = search_folder(runtime.runs, found.experiment)
+    best = tune(found.experiment, trials, problem, folder, runtime, show, told)
     return System(found.label, best.experiment, best.record)
 
 
@@ -122,17 +119,13 @@ def _per_user(directory: RunDir) -> dict[str, np.ndarray]:
 
 def audited(found: System, problem: Problem, runtime: Runtime) -> list[audit.Finding]:
     """Whether a baseline counted held-out events, by fitting it without them; kept beside its run."""
-    if found.experiment.objective != registry.OWN:
+    fit = fitter(found.experiment, problem)
+    if fit is None:
         return []
     path = runtime.runs / found.experiment.name / "audit.json"
     if path.exists():
         return [from_json(audit.Finding, finding) for finding in read_json(path)]
-    checked = audit.audit(
-        problem.split,
-        {},
-        lambda split: problem.asked(fit_baseline(found.experiment, split)),
-        trained_on_validation=found.experiment.protocol.refit,
-    )
+    checked = audit.audit(problem.split, {}, fit, trained_on_validation=found.experiment.protocol.refit)
     kept = [finding for finding in checked if finding.check == audit.REFIT]
     write_json(path, [to_json(finding) for finding in kept])
     return kept
@@ -223,7 +216,7 @@ def compare(
         raise InputError(f"--models {' '.join(names)}: expected two or more, each once")
     done: dict[str, tuple[System, list[Part]]] = {}
     for each in found:
-        chosen = tuned(each, trials, problem, runtime.runs, runtime, show, tell)
+        chosen = tuned(each, trials, problem, runtime, show, tell)
         count = seeds if registry.recommender_row(each.experiment.model).seeded else 1
         parts = []
         for seed in range(1, count + 1):

@@ -1,5 +1,16 @@
 """The errors a user can mend: their message says what is wrong, where, and how to put it right."""
 
+import difflib
+from collections.abc import Callable, Iterable
+
+
+def did_you_mean(
+    name: str, known: Iterable[str], n: int = 3, cutoff: float = 0.6, shown: Callable[[str], str] = str
+) -> str:
+    """'did you mean this or that? ', each name as `shown`; nothing where no known name is near."""
+    near = [shown(found) for found in difflib.get_close_matches(name, list(known), n=n, cutoff=cutoff)]
+    return f"did you mean {' or '.join(near)}? " if near else ""
+
 
 class InputError(ValueError):
     """Bad input (a file, a row, an option): found before any work starts; scripts print it without a traceback."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -53,6 +53,25 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error})") from error
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Add `value` as a line of JSON (NaN is refused: it is not JSON)."""
+    with path.open("a") as file:
+        file.write(json.dumps(value, allow_nan=False) + "\n")
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The values of a file of JSON lines, none where it is missing; a last line cut off by a crash is passed over."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+def write_lines(path: Path, values: Iterable[Any]) -> None:
+    """Write `values` as lines of JSON, all or none."""
+    with atomic(path) as file:
+        file.write("".join(json.dumps(value, allow_nan=False) + "\n" for value in values).encode())
 
 
 def sha256(path: Path) -> str:

@@ -15,7 +15,7 @@ from rec_jax.data.registry import load
 from rec_jax.data.splits import Split, make_split
 from rec_jax.errors import InputError
 from rec_jax.evaluate.beyond import item_vectors
-from rec_jax.evaluate.protocol import Questions, ask, check_rule
+from rec_jax.evaluate.protocol import Questions, ask_all, check_rule
 from rec_jax.files import atomic
 from rec_jax.models.base import Scorer
 from rec_jax.objectives.base import TrainData
@@ -34,12 +34,12 @@ class Problem:
     @cached_property
     def valid(self) -> Questions:
         """The validation's questions, posed when first needed."""
-        return self._ask("valid", self.valid_rule)
+        return self._ask("valid", (self.valid_rule,))[self.valid_rule]
 
     @cached_property
     def test(self) -> dict[str, Questions]:
         """The test's questions by candidate rule, posed when first needed."""
-        return {rule: self._ask("test", rule) for rule in self.protocol.candidates}
+        return self._ask("test", self.protocol.candidates)
 
     @cached_property
     def whole(self) -> "Problem":
@@ -64,8 +64,9 @@ class Problem:
             raise InputError(f"{scorer.name} cannot fold in unseen users; choose another --split than 'users'")
         return scorer.fold_in(self.split.fold_in, self.dataset.n_users)
 
-    def _ask(self, part: str, rule: str) -> Questions:
-        return ask(self.split, part, rule, seed=self.protocol.split_seed, unseen_items=self.protocol.unseen_items)
+    def _ask(self, part: str, rules: tuple[str, ...]) -> dict[str, Questions]:
+        seed, unseen = self.protocol.split_seed, self.protocol.unseen_items
+        return ask_all(self.split, part, rules, seed=seed, unseen_items=unseen)
 
     def record(self) -> dict[str, Any]:
         """What a result says of its data and protocol."""

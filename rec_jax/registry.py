@@ -5,7 +5,6 @@ checkpoints, `load` and the common tests then know it.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ import flax.linen as nn
 from rec_jax.baselines import content, ease, fm, graph, ials, neighbours, nmf, popularity, slim, svd
 from rec_jax.config import Experiment, Optimization, Stopping, from_json
 from rec_jax.data.registry import DATASETS
-from rec_jax.errors import InputError
+from rec_jax.errors import InputError, did_you_mean
 from rec_jax.models import mf, ncf
 from rec_jax.models.base import Scorer
 from rec_jax.objectives import pairwise, pointwise, rating
@@ -121,9 +120,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 MODELS: dict[str, Model] = {
     "gmf": Model("generalised matrix factorisation (He et al. 2017)", ncf.GMFConfig, ncf.GMF),
-    "mlp": Model(
-        "multi-layer perceptron over both vectors (He et al. 2017)", ncf.MLPConfig, ncf.MLP, space=TOWERS
-    ),
+    "mlp": Model("multi-layer perceptron over both vectors (He et al. 2017)", ncf.MLPConfig, ncf.MLP, space=TOWERS),
     "neumf": Model(
         "neural matrix factorisation: GMF and MLP together (He et al. 2017)",
         ncf.NeuMFConfig,
@@ -242,9 +239,7 @@ BASELINES: dict[str, Baseline] = {
 def row(table: Mapping[str, Any], name: str, kind: str) -> Any:
     """A row by its name. InputError: unknown, with near names."""
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=3)
-        meant = f"did you mean {' or '.join(near)}? " if near else ""
-        raise InputError(f"unknown {kind} {name!r}: {meant}known are {', '.join(table)}")
+        raise InputError(f"unknown {kind} {name!r}: {did_you_mean(name, table)}known are {', '.join(table)}")
     return table[name]
 
 

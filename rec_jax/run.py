@@ -16,7 +16,7 @@ from rec_jax.errors import InputError
 from rec_jax.evaluate.beyond import beyond, group_gaps, user_groups
 from rec_jax.evaluate.lists import recommendable, top_lists
 from rec_jax.evaluate.metrics import ERRORS, parse
-from rec_jax.evaluate.report import evaluate, evaluate_ratings, intervals
+from rec_jax.evaluate.report import check_cut_offs, evaluate, evaluate_ratings, intervals
 from rec_jax.files import atomic, read_json, write_json
 from rec_jax.models.base import Scorer
 from rec_jax.problem import Problem, pose
@@ -26,12 +26,13 @@ from rec_jax.tracking.weights_and_biases import Tracker
 from rec_jax.train.devices import Devices, is_writer, select
 from rec_jax.train.optimizer import optimizer
 from rec_jax.training import (
+    Prepared,
     Session,
     Show,
-    blank_state,
-    build,
+    best_valid,
     fit_baseline,
     open_directory,
+    prepared,
     pretraining_parts,
     scorer_of,
     train,
@@ -75,42 +76,42 @@ def run(
     one = Devices(jax.local_devices()[:1], 1)
     devices = one if baseline else select(runtime.devices, experiment.optimization.batch_size)
     problem = problem or pose(experiment, runtime.data_dir)
-    if max(runtime.k) > problem.dataset.n_items:
-        raise InputError(f"--k {max(runtime.k)} is larger than the catalogue of {problem.dataset.n_items:,} items")
+    check_cut_offs(runtime.k, problem.dataset.n_items)
     directory = RunDir((runtime.run_dir or runtime.runs / experiment.name).expanduser())
     session, loaded = Session(experiment, runtime, problem, devices, show, directory), time.monotonic()
     # What is wrong with a model or a baseline shows before a file is made.
-    fitted = _fitted(session) if baseline else None
-    if fitted is None:
-        blank_state(experiment, build(experiment, problem), problem)
+    start = _fitted(session) if baseline else prepared(session)
     open_directory(session, candidates=True)
     with closing(_tracker(session)) as tracker:
-        scorer, training = fitted or _trained(dataclasses.replace(session, tracker=tracker))
+        if isinstance(start, Scorer):
+            scorer, training = start, {"steps": 0}
+        else:
+            scorer, training = _trained(dataclasses.replace(session, tracker=tracker), start)
         times = {"load_seconds": loaded - began, "fit_seconds": time.monotonic() - loaded}
         result = _result(session, scorer, {"training": training, "code": code, **(notes or {})}, times)
         tracker.summarise({f"{r}/{n}": e["mean"] for r, of in result["metrics"].items() for n, e in of.items()})
     return Outcome(result, directory.path, scorer, problem)
 
 
-def _fitted(session: Session) -> tuple[Scorer, dict[str, Any]]:
-    """A baseline, fitted, and what the record says of it."""
+def _fitted(session: Session) -> Scorer:
+    """A baseline, fitted, where the run's directory may be opened."""
     assert session.directory is not None
     if is_writer():
         session.directory.check(session.experiment, session.runtime, session.problem.dataset.fingerprint)
-    return fit_baseline(session.experiment, session.problem.split), {"steps": 0}
+    return fit_baseline(session.experiment, session.problem.split)
 
 
-def _trained(session: Session) -> tuple[Scorer, dict[str, Any]]:
+def _trained(session: Session, start: Prepared) -> tuple[Scorer, dict[str, Any]]:
     """A model, trained, and what the record says of it."""
-    experiment, recommender = session.experiment, build(session.experiment, session.problem)
-    trained = train(session)
+    experiment, recommender = session.experiment, start.recommender
+    trained = train(session, start)
     scorer = scorer_of(experiment, recommender, trained.params, trained.extra)
     state, stopping = trained.state, experiment.stopping
     return scorer, {
         "steps": int(state.step),
         "epochs": int(state.step) // recommender.steps_per_epoch,
         "best_epoch": int(state.best_epoch),
-        f"best_valid_{stopping.metric}": (-1 if stopping.metric in ERRORS else 1) * float(state.best_value),
+        f"best_valid_{stopping.metric}": best_valid(experiment, state),
         "stopped_by": "patience" if stopping.patience and state.stale >= stopping.patience else "epochs",
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     }

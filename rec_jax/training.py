@@ -55,6 +55,14 @@ class Session:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What a training starts from: the recommender, and its state before the first step."""
+
+    recommender: Recommender
+    blank: TrainState
+
+
+@dataclass(frozen=True)
 class Trained:
     """What training leaves: the state that validation chose, and the parameters that are used."""
 
@@ -71,6 +79,13 @@ def fit_baseline(experiment: Experiment, split: Split) -> Scorer:
         split.whole if experiment.protocol.refit else split, experiment.architecture, experiment.seed
     )
     return fitted
+
+
+def fitter(experiment: Experiment, problem: Problem) -> Callable[[Split], Scorer] | None:
+    """How a baseline is fitted to any split and put before the problem's questions; None for a trained model."""
+    if experiment.objective != registry.OWN:
+        return None
+    return lambda split: problem.asked(fit_baseline(experiment, split))
 
 
 def build(experiment: Experiment, problem: Problem) -> Recommender:
@@ -144,26 +159,35 @@ def open_directory(session: Session, candidates: bool = False) -> None:
         raise refusal or InputError("process 0 could not open the run; its message says why")
 
 
-def train(session: Session) -> Trained:
-    """Train to the epoch that validation chooses; where the protocol refits, then once more on all but test."""
-    chosen = _train(session, validated=True)
+def prepared(session: Session) -> Prepared:
+    """What a training starts from. InputError: an option out of range."""
+    recommender = build(session.experiment, session.problem)
+    return Prepared(recommender, blank_state(session.experiment, recommender, session.problem))
+
+
+def train(session: Session, start: Prepared) -> Trained:
+    """Train to the epoch that validation chooses; where the protocol refits, then once more on all but test.
+
+    The refit is on train and validation events together, for as many epochs as validation chose.
+    """
+    chosen = _train(session, start, validated=True)
     if not session.experiment.protocol.refit:
         return chosen
-    again = refit_session(session, int(chosen.state.best_epoch))
+    experiment = dataclasses.replace(session.experiment, epochs=int(chosen.state.best_epoch))
+    again = session.inside(REFIT, experiment=experiment, problem=session.problem.whole)
     open_directory(again)
-    state = _train(again, validated=False, pretrain_epochs=chosen.pretrain_epochs).state
+    state = _train(again, prepared(again), validated=False, pretrain_epochs=chosen.pretrain_epochs).state
     return dataclasses.replace(chosen, params=state.params, extra=state.extra)
-
-
-def refit_session(session: Session, epochs: int) -> Session:
-    """The training on train and validation events together, for as many epochs as validation chose."""
-    experiment = dataclasses.replace(session.experiment, epochs=epochs)
-    return session.inside(REFIT, experiment=experiment, problem=session.problem.whole)
 
 
 def lower_is_better(experiment: Experiment) -> bool:
     """Whether the validation metric is an error."""
     return experiment.stopping.metric in ERRORS
+
+
+def best_valid(experiment: Experiment, state: TrainState) -> float:
+    """The validation metric of the chosen epoch: the state keeps errors with the sign turned."""
+    return (-1 if lower_is_better(experiment) else 1) * float(state.best_value)
 
 
 def validate(experiment: Experiment, scorer: Scorer, problem: Problem) -> dict[str, float]:
@@ -175,12 +199,13 @@ def validate(experiment: Experiment, scorer: Scorer, problem: Problem) -> dict[s
     return {metric: validation(scorer, problem.valid, metric)}
 
 
-def _train(session: Session, validated: bool, pretrain_epochs: dict[str, int] | None = None) -> Trained:
+def _train(
+    session: Session, start: Prepared, validated: bool, pretrain_epochs: dict[str, int] | None = None
+) -> Trained:
     """Train; epochs, checkpoints and W&B are written on the way, by process 0."""
-    experiment, problem = session.experiment, session.problem
-    recommender = build(experiment, problem)
+    experiment, problem, recommender = session.experiment, session.problem, start.recommender
     glued, pretrained = _pretrain(session, validated, pretrain_epochs)
-    blank = blank_state(experiment, recommender, problem, glued)
+    blank = start.blank if glued is None else blank_state(experiment, recommender, problem, glued)
 
     def validated_metrics(params: Any, extra: Any) -> dict[str, float]:
         return validate(experiment, scorer_of(experiment, recommender, params, extra), problem)
@@ -256,7 +281,7 @@ def _pretrain(session: Session, validated: bool, epochs: dict[str, int] | None) 
             part = dataclasses.replace(part, epochs=epochs[part.model])
         stage = session.inside(f"pretrain-{part.model}", experiment=part)
         open_directory(stage)
-        state = _train(stage, validated).state
+        state = _train(stage, prepared(stage), validated).state
         trained.append(state.best_params if validated else state.params)
         best[part.model] = int(state.best_epoch)
     if how is None or not trained:

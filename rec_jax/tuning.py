@@ -6,7 +6,6 @@ which was cut off goes on as if it had not been.
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from rec_jax import registry
 from rec_jax.config import Experiment, Runtime, changed, to_json
 from rec_jax.errors import Diverged, InputError, UndefinedScore
-from rec_jax.files import make_folder, read_json, write_json
+from rec_jax.files import append_line, make_folder, read_json, read_lines, write_json, write_lines
 from rec_jax.problem import Problem
 from rec_jax.randomness import host_rng
 from rec_jax.run import check
 from rec_jax.space import Choice, Range, Real, Whole
 from rec_jax.train.devices import select
-from rec_jax.training import Session, Show, fit_baseline, lower_is_better, train, validate
+from rec_jax.training import Session, Show, best_valid, fit_baseline, lower_is_better, prepared, train, validate
 
 if TYPE_CHECKING:
     import optuna
@@ -68,17 +67,16 @@ def tune(
     InputError: the folder holds a search of something else, or no trial succeeded.
     """
     check(experiment, runtime)
-    space = registry.space(experiment)
-    plain = dataclasses.replace(experiment, protocol=dataclasses.replace(experiment.protocol, refit=False))
+    space, plain = registry.space(experiment), searched(experiment)
     _open(folder, plain, space, problem)
     path = folder / "trials.jsonl"
-    done = _read(path)
+    done = [Trial(**row) for row in read_lines(path)]
+    write_lines(path, map(dataclasses.asdict, done))  # without a line that a crash cut off
     budget = trials if space else 1
     for number in range(len(done), budget):
         changes = _ask(space, plain, done, number)
         trial = _try(changed(plain, changes), changes, number, problem, runtime, show)
-        with path.open("a") as file:
-            file.write(json.dumps(dataclasses.asdict(trial), allow_nan=False) + "\n")
+        append_line(path, dataclasses.asdict(trial))
         done.append(trial)
         told(trial)
     used = done[:budget]
@@ -101,6 +99,16 @@ def tune(
     return Tuned(changed(experiment, best.changes), record)
 
 
+def searched(experiment: Experiment) -> Experiment:
+    """What the trials of an experiment are of: whether it is trained again at the end makes no difference."""
+    return dataclasses.replace(experiment, protocol=dataclasses.replace(experiment.protocol, refit=False))
+
+
+def search_folder(runs: Path, experiment: Experiment) -> Path:
+    """Where the search of an experiment is kept, in the folder of runs."""
+    return runs / f"tune-{searched(experiment).name}"
+
+
 def _open(folder: Path, experiment: Experiment, space: Mapping[str, Range], problem: Problem) -> None:
     """InputError: the folder holds a search of another experiment, space or log."""
     asked = {
@@ -115,17 +123,6 @@ def _open(folder: Path, experiment: Experiment, space: Mapping[str, Range], prob
         return
     make_folder(folder)
     write_json(path, asked)
-
-
-def _read(path: Path) -> list[Trial]:
-    """The whole lines; one that a crash cut off is taken away."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole)
-    return [Trial(**json.loads(line)) for line in whole.splitlines()]
 
 
 def _ask(space: Mapping[str, Range], plain: Experiment, done: list[Trial], number: int) -> dict[str, Any]:
@@ -172,8 +169,9 @@ def _try(
         else:
             devices = select(runtime.devices, experiment.optimization.batch_size)
             runtime = dataclasses.replace(runtime, resume=False)
-            state = train(Session(experiment, runtime, problem, devices, show)).state
-            value = (-1 if lower_is_better(experiment) else 1) * float(state.best_value)
+            session = Session(experiment, runtime, problem, devices, show)
+            state = train(session, prepared(session)).state
+            value = best_valid(experiment, state)
             epochs = int(state.best_epoch)
     except (InputError, UndefinedScore, Diverged) as failure:
         error = str(failure)

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("wandb", "transformers", "orbax", "matplotlib", "torch")
-ORDER = ["data", "models", "objectives", "baselines", "train", "evaluate", "tracking"]
+ORDER = ["data", "models", "objectives", "baselines", "train", "evaluate", "tracking", "fusion"]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "rec_jax").rglob("*.py")

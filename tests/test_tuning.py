@@ -82,9 +82,9 @@ def test_the_test_split_is_never_asked(
     asked = []
     real = Problem._ask
 
-    def watched(self: Problem, part: str, rule: str) -> Any:
+    def watched(self: Problem, part: str, rules: tuple[str, ...]) -> Any:
         asked.append(part)
-        return real(self, part, rule)
+        return real(self, part, rules)
 
     monkeypatch.setattr(Problem, "_ask", watched)
     tune(ease, 3, problem, tmp_path / "a", quick(tmp_path))

@@ -24,7 +24,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.benchmarks.peers import RECBOLE, measured, python_of, recbole_folder
+from experiments.benchmarks.peers import RECBOLE, measured, python_of, recbole_folder, recbole_neumf, recbole_settings
 from experiments.benchmarks.train_ncf import Sizes, random_log
 from experiments.cli import main
 from rec_jax.data.interactions import Dataset, Interactions, build_dataset
@@ -120,7 +120,15 @@ def script(argv: Sequence[str]) -> None:
         table.add_row(model, "rec_jax", spread, f"{own['users'] / median:,.0f}", *times, "")
         if python is not None:
             with recbole_folder(log) as folder:
-                arguments = (PEER_MODELS[model], width, options.peer_repeats, *PEER_BATCHES)
+                name = PEER_MODELS[model]
+                settings = recbole_settings(
+                    folder,
+                    **(recbole_neumf(width) if name == "NeuMF" else {"embedding_size": width}),
+                    eval_args={"split": {"LS": "valid_and_test"}, "order": "RO", "group_by": "user", "mode": "full"},
+                    metrics=["Recall", "MRR", "NDCG", "Hit", "Precision"],
+                    topk=[10],
+                )
+                arguments = (name, settings, options.peer_repeats, *PEER_BATCHES)
                 found = measured(python, "recbole_full_sort.py", folder, *arguments)
             other = min(min(seconds) for seconds in found["seconds"].values())
             row |= {"recbole": found | {"fastest": other}, "ratio": other / median}

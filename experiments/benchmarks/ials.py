@@ -185,7 +185,9 @@ def compared(systems: dict[str, System], factors: int, options: Options, console
         found[name]["to_target"] = statistics.median(reached) if len(reached) == len(runs) else None
         steps = [np.diff([0.0, *line["seconds"]])[1:] for line in runs]  # the first has the packing in it
         found[name]["iteration_seconds"] = float(np.median(np.concatenate(steps)))
-    return {"factors": factors, "target": target, **found}
+    both = [found[name]["to_target"] for name in ("implicit", "rec_jax") if name in found]
+    ratio = {"ratio": both[0] / both[1]} if len(both) == 2 and all(both) else {}
+    return {"factors": factors, "target": target, **found, **ratio}
 
 
 def shown(rows: list[dict[str, Any]], names: Sequence[str]) -> Table:
@@ -195,10 +197,7 @@ def shown(rows: list[dict[str, Any]], names: Sequence[str]) -> Table:
         for name in names:
             system = row[name]
             seconds = system["to_target"]
-            ratio = ""
-            if name == "rec_jax" and seconds and "implicit" in row and row["implicit"]["to_target"]:
-                row["ratio"] = row["implicit"]["to_target"] / seconds
-                ratio = f"{row['ratio']:.2f}x"
+            ratio = f"{row['ratio']:.2f}x" if name == "rec_jax" and "ratio" in row else ""
             cells = f"{row['factors']}", name, f"{system['chosen']['best']:.4f}", f"{row['target']:.4f}"
             took = f"{seconds:.2f}" if seconds is not None else "not reached"
             table.add_row(*cells, took, f"{system['iteration_seconds']:.3f}", ratio)

@@ -39,6 +39,30 @@ RECBOLE = Peer(
 IMPLICIT = Peer("implicit 0.7.2", "implicit-0.7.2", ("implicit==0.7.2", "numpy<3", "scipy<2"))
 
 
+def recbole_settings(folder: Path, **changes: Any) -> str:
+    """JSON of RecBole's configuration for the log in `folder`, without output, on the CPU."""
+    settings = {
+        "data_path": str(folder),
+        "load_col": {"inter": ["user_id", "item_id"]},
+        "use_gpu": False,
+        "show_progress": False,
+        "state": "ERROR",
+        "checkpoint_dir": str(folder),
+        "nproc": 1,
+    }
+    return json.dumps(settings | changes)
+
+
+def recbole_neumf(factors: int) -> dict[str, Any]:
+    """The widths of the NCF authors' code: three layers, of which the last is as wide as the factors."""
+    return {
+        "mf_embedding_size": factors,
+        "mlp_embedding_size": 4 * factors,
+        "mlp_hidden_size": [4 * factors, 2 * factors, factors],
+        "dropout_prob": 0.0,
+    }
+
+
 def in_a_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """What `function` returns in a fresh process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

@@ -1,9 +1,10 @@
 """The peer of `train_ncf`: RecBole's NeuMF on the same log, timed by the epoch (run by it).
 
-    python recbole_neumf.py FOLDER BATCH_EXAMPLES NEGATIVES FACTORS EPOCHS
+    python recbole_neumf.py FOLDER SETTINGS EPOCHS
 
-It runs in RecBole's own environment; FOLDER/log/log.inter is the log; one line of JSON is printed. RecBole's batch
-counts a positive and its negatives, and its negatives are never known positives; both systems leave out dropout.
+It runs in RecBole's own environment; FOLDER/log/log.inter is the log, SETTINGS the JSON of RecBole's configuration;
+one line of JSON is printed. RecBole's batch counts a positive and its negatives, and its negatives are never known
+positives; both systems leave out dropout.
 """
 
 import json
@@ -19,29 +20,8 @@ from recbole.model.general_recommender import NeuMF
 from recbole.trainer import Trainer
 from recbole.utils import init_seed
 
-folder, batch, negatives, factors, epochs = sys.argv[1], *map(int, sys.argv[2:])
-config = Config(
-    model="NeuMF",
-    dataset="log",
-    config_dict={
-        "data_path": folder,
-        "load_col": {"inter": ["user_id", "item_id"]},
-        "mf_embedding_size": factors,
-        "mlp_embedding_size": 4 * factors,
-        "mlp_hidden_size": [4 * factors, 2 * factors, factors],
-        "dropout_prob": 0.0,
-        "train_neg_sample_args": {"distribution": "uniform", "sample_num": negatives, "dynamic": False},
-        "train_batch_size": batch,
-        "learner": "adam",
-        "learning_rate": 0.001,
-        "eval_args": {"split": {"RS": [1, 0, 0]}, "order": "RO", "group_by": None, "mode": "full"},
-        "use_gpu": False,
-        "show_progress": False,
-        "state": "ERROR",
-        "checkpoint_dir": folder,
-        "nproc": 1,
-    },
-)
+settings, epochs = json.loads(sys.argv[2]), int(sys.argv[3])
+config = Config(model="NeuMF", dataset="log", config_dict=settings)
 logging.disable(logging.CRITICAL)
 init_seed(config["seed"], config["reproducibility"])
 dataset = create_dataset(config)

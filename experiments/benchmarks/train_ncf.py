@@ -25,7 +25,15 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.benchmarks.peers import RECBOLE, in_a_process, measured, python_of, recbole_folder
+from experiments.benchmarks.peers import (
+    RECBOLE,
+    in_a_process,
+    measured,
+    python_of,
+    recbole_folder,
+    recbole_neumf,
+    recbole_settings,
+)
 from experiments.cli import main
 from rec_jax.config import Optimization
 from rec_jax.data.interactions import Interactions
@@ -97,7 +105,16 @@ def ours(sizes: Sizes, batch: int, epochs: int) -> dict[str, Any]:
 def recbole(python: Path, log: Interactions, examples: int, epochs: int) -> dict[str, Any]:
     """RecBole's epochs, measured by itself in a process of its own."""
     with recbole_folder(log) as folder:
-        return measured(python, "recbole_neumf.py", folder, examples, NEGATIVES, FACTORS, epochs)
+        settings = recbole_settings(
+            folder,
+            **recbole_neumf(FACTORS),
+            train_neg_sample_args={"distribution": "uniform", "sample_num": NEGATIVES, "dynamic": False},
+            train_batch_size=examples,
+            learner="adam",
+            learning_rate=0.001,
+            eval_args={"split": {"RS": [1, 0, 0]}, "order": "RO", "group_by": None, "mode": "full"},
+        )
+        return measured(python, "recbole_neumf.py", folder, settings, epochs)
 
 
 def script(argv: Sequence[str]) -> None:

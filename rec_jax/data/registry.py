@@ -1,6 +1,5 @@
 """The known data sets, one row each, and `load`, which reads any of them or a log of the user's own."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from rec_jax.data.interactions import Dataset
 from rec_jax.data.movielens import LICENCE, load_1m_official, load_100k_official, load_100k_wheel
 from rec_jax.data.own import OWN_FORMATS, Columns, load_own
 from rec_jax.data.papers import load_ncf, load_sasrec
-from rec_jax.errors import InputError
+from rec_jax.errors import InputError, did_you_mean
 
 DEFAULT_FOLDER = Path("~/.cache/rec_jax")
 
@@ -141,8 +140,7 @@ def load(name: str, data_dir: Path = DEFAULT_FOLDER, columns: Columns | None = N
 def find(name: str) -> Known:
     """The row of a known data set. InputError: unknown, with near names."""
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=3, cutoff=0.4)
-        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        meant = did_you_mean(name, DATASETS, cutoff=0.4)
         raise InputError(
             f"unknown data set {name!r}: {meant}known are {', '.join(DATASETS)}; "
             "a log of your own is named by its path, ending in .csv, .tsv or .parquet"

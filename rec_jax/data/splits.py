@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int8, Int32
@@ -31,12 +32,12 @@ class Split:
     candidates: Int32[np.ndarray, "n_users k"] | None = None
     fold_in: Interactions | None = None
 
-    @property
+    @cached_property
     def history(self) -> Interactions:
         """What is known of each user before validation: the train events, and those that are folded in."""
         return self.train if self.fold_in is None else merged(self.train, self.fold_in)
 
-    @property
+    @cached_property
     def whole(self) -> "Split":
         """The same with the validation events among the train events: what is trained on after all choices."""
         return dataclasses.replace(self, train=merged(self.train, self.valid))

@@ -8,19 +8,17 @@ Checked on splits made by hand with each flaw once, and on fits that cheat (test
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float
 
 from rec_jax.data.interactions import Interactions
 from rec_jax.data.splits import Split, merged
 from rec_jax.errors import InputError, UndefinedScore
+from rec_jax.evaluate.pairs import among, distinct, numbers
 from rec_jax.evaluate.protocol import DRAWN_RULES, Questions
-from rec_jax.evaluate.ranking import PAIRS_PER_BATCH
-from rec_jax.models.base import Query, Scorer
+from rec_jax.evaluate.ranking import in_blocks
+from rec_jax.models.base import Scorer
 from rec_jax.randomness import host_rng
 
 Severity = Literal["leak", "warning", "ok"]
@@ -66,8 +64,8 @@ def audit(
     """
     if len(split.test) == 0:
         raise InputError(f"{split.dataset.name}: the split '{split.description}' has no test event to audit")
-    trained = merged(split.train, split.valid) if trained_on_validation else split.train
-    found = [*_times(split, trained), _repeats(split), _unseen(split, trained)]
+    trained, before = split.whole.train if trained_on_validation else split.train, merged(split.history, split.valid)
+    found = [*_times(split, trained, before), _repeats(split, before), _unseen(split, trained)]
     for rule, asked in questions.items():
         found += _candidates(split, rule, asked)
     if fit is not None:
@@ -98,9 +96,8 @@ def without_held_out(split: Split, keep_validation: bool = False) -> Split:
     return dataclasses.replace(split, dataset=dataset, valid=valid, test=nothing, candidates=None)
 
 
-def _times(split: Split, trained: Interactions) -> Iterator[Finding]:
+def _times(split: Split, trained: Interactions, before: Interactions) -> Iterator[Finding]:
     """Unknown times; the order within each user; train events later than a test event, whoever's."""
-    before = merged(split.history, split.valid)
     unknown = int((before.time == 0).sum() + (split.test.time == 0).sum())
     if unknown:
         total = len(before) + len(split.test)
@@ -135,10 +132,10 @@ def _times(split: Split, trained: Interactions) -> Iterator[Finding]:
     yield Finding("global timeline", "leak" if broken else _warn(count > 0), count, detail)
 
 
-def _repeats(split: Split) -> Finding:
-    n_items, before = split.dataset.n_items, merged(split.history, split.valid)
-    pairs = _distinct(_pairs(split.test, n_items))
-    again = pairs[_among(pairs, _pairs(before, n_items))]
+def _repeats(split: Split, before: Interactions) -> Finding:
+    n_items = split.dataset.n_items
+    pairs = distinct(_pairs(split.test, n_items))
+    again = pairs[among(pairs, _pairs(before, n_items))]
     users = _of(len(np.unique(again // n_items)), "user")
     detail = f"pairs of user and item that are in test and in train or validation too: {len(again):,}, of {users}"
     return Finding("repeated pairs", _warn(len(again) > 0), len(again), detail)
@@ -159,16 +156,16 @@ def _candidates(split: Split, rule: str, asked: Questions) -> Iterator[Finding]:
         n_items = split.dataset.n_items
         rest = [row[len(held) :] for row, held in zip(asked.candidates, asked.positives)]
         lengths = np.array([len(row) for row in rest])
-        drawn = _flat(asked.user, rest, n_items)
+        drawn = numbers(asked.user, rest, n_items)
         logs = [_pairs(log, n_items) for log in (split.history, split.valid, split.test)]
-        told = [_flat(asked.user, rows, n_items) for rows in (asked.positives, asked.seen)]
-        wrong = drawn[_among(drawn, np.concatenate(logs + told))]
+        told = [numbers(asked.user, rows, n_items) for rows in (asked.positives, asked.seen)]
+        wrong = drawn[among(drawn, np.concatenate(logs + told))]
         detail = (
             "ranked as negatives though the user's own, held out or seen: "
             f"{_of(len(wrong), 'candidate')}, of {_of(len(np.unique(wrong // n_items)), 'user')}"
         )
         yield Finding(f"{rule} positives", _warn(len(wrong) > 0), len(wrong), detail)
-        repeated = len(drawn) - len(_distinct(drawn))
+        repeated = len(drawn) - len(distinct(drawn))
         detail = f"in their list a second time: {_of(repeated, 'candidate')}"
         yield Finding(f"{rule} duplicates", _warn(repeated > 0), repeated, detail)
         wanted = DRAWN_RULES[rule].count if rule in DRAWN_RULES else int(lengths.max())
@@ -211,22 +208,13 @@ def _refit(
 
 
 def _scores(scorer: Scorer, user: np.ndarray, time: np.ndarray, n_items: int) -> np.ndarray:
-    """[users, n_items], in batches of one shape. UndefinedScore: one is NaN."""
-    b = max(1, min(len(user), PAIRS_PER_BATCH // n_items))
-    blocks = []
-    for start in range(0, len(user), b):
-        rows = np.arange(start, start + b) % len(user)  # the last block wraps, and is cut below
-        blocks.append(np.asarray(_score(scorer.scores, scorer.cache, Query.at(user[rows], time[rows]))))
-    found = np.concatenate(blocks)[: len(user)].astype(np.float64)
+    """[users, n_items]. UndefinedScore: one is NaN."""
+    blocks = [x for _, x in in_blocks(scorer.scores, scorer.cache, user, time, n_items)]
+    found = np.concatenate(blocks).astype(np.float64)
     if np.isnan(found).any():
         at = int(user[int(np.isnan(found).any(axis=1).argmax())])
         raise UndefinedScore(f"{scorer.name}: a score of user {at} is NaN; two fits cannot be compared")
     return found
-
-
-@partial(jax.jit, static_argnums=0)
-def _score(scores: Any, cache: Any, query: Query) -> Float[Array, "b n"]:
-    return scores(cache, query)
 
 
 def _differ(one: np.ndarray, other: np.ndarray) -> int:
@@ -257,23 +245,6 @@ def _without(log: Interactions, gone: Interactions) -> Interactions:
 def _pairs(log: Interactions, n_items: int) -> np.ndarray:
     """A number for each event's user and item."""
     return log.user.astype(np.int64) * n_items + log.item
-
-
-def _flat(user: np.ndarray, rows: Sequence[np.ndarray], n_items: int) -> np.ndarray:
-    """The same for each entry of the users' rows of items."""
-    return np.repeat(user.astype(np.int64), [len(row) for row in rows]) * n_items + np.concatenate(rows)
-
-
-def _distinct(keys: np.ndarray) -> np.ndarray:
-    """The different ones, sorted. np.unique hashes, which on a million such keys takes ten times as long."""
-    ordered = np.sort(keys)
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]]
-
-
-def _among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which of the keys are known: np.isin by one sort."""
-    ordered = np.sort(np.append(known, -1))  # below every key: known may be empty
-    return ordered[np.searchsorted(ordered, keys).clip(max=len(ordered) - 1)] == keys
 
 
 def _warn(found: bool) -> Severity:

@@ -5,21 +5,20 @@ is the number of users who have it in train. Every metric is checked against loo
 values computed by hand (tests/evaluate/test_beyond.py).
 """
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse.linalg
 from jaxtyping import Bool, Float, Int, Int64
 
 from rec_jax.baselines.base import train_matrix
+from rec_jax.baselines.svd import leading
 from rec_jax.data.splits import Split
-from rec_jax.errors import InputError
+from rec_jax.errors import InputError, did_you_mean
+from rec_jax.evaluate.pairs import among, distinct, entries, numbers
 from rec_jax.evaluate.protocol import Questions
-from rec_jax.randomness import host_rng
 
 SHORT_HEAD = (4, 5)  # 80 % of the train events, as a fraction: compared in whole numbers
 _AGES = ((18, "under 18"), (25, "18-24"), (35, "25-34"), (45, "35-44"), (55, "45-54"))
@@ -103,12 +102,8 @@ def item_vectors(split: Split, d: int = _VECTORS) -> Float[np.ndarray, "n d"]:
     The cosine of two rows approximates that of the items' columns of the matrix. An item without train events has
     the vector 0. InputError: d is not between 1 and one less than the matrix is wide.
     """
-    history = train_matrix(split).astype(np.float64)
-    most = min(history.shape) - 1
-    if not 1 <= d <= most:
-        raise InputError(f"d = {d}: expected 1 to {most}, one less than the {history.shape} train matrix is wide")
-    start = host_rng(0, "svd").normal(size=min(history.shape))
-    _, values, right = scipy.sparse.linalg.svds(history, k=d, v0=start)
+    history = train_matrix(split)
+    values, right = leading("d", d, history)
     vectors = right.T * values
     vectors[np.diff(history.tocsc().indptr) == 0] = 0.0  # else rounding would give them a direction
     return vectors
@@ -128,9 +123,8 @@ def serendipity(
     place = np.full(n, -1)
     place[order] = np.arange(len(order))
     # The rank among the user's unseen items is the place in the whole order without the seen items before it.
-    owner, item = _flat(questions.seen)
-    passed = np.sort((owner * n + place[item])[place[item] >= 0])
-    passed = np.append(passed[:1], passed[1:][np.diff(passed) > 0])
+    owner, item = entries(questions.seen)
+    passed = distinct((owner * n + place[item])[place[item] >= 0])
     before = np.searchsorted(passed, row * n + place[lists]) - np.searchsorted(passed, row * n)
     unexpected = place[lists] - before >= lists.shape[1]
     return (unexpected & _among(lists, questions.positives, n)).mean(axis=1)
@@ -319,8 +313,8 @@ def parse(name: str) -> tuple[str, int]:
     metrics = (*PER_USER, *OVERALL)
     if match and match[1] in metrics:
         return match[1], int(match[2])
-    near = difflib.get_close_matches(name.partition("@")[0], metrics)
-    proposed = f"did you mean {' or '.join(f'{m}@{match[2] if match else 10}' for m in near)}? " if near else ""
+    k = match[2] if match else 10
+    proposed = did_you_mean(name.partition("@")[0], metrics, shown=lambda near: f"{near}@{k}")
     raise InputError(f"unknown metric {name!r}: {proposed}known are {', '.join(f'{m}@K' for m in metrics)}")
 
 
@@ -362,14 +356,7 @@ def _mean(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
-def _flat(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(row, item) of every entry of ragged rows."""
-    return np.repeat(np.arange(len(rows)), [len(row) for row in rows]), np.concatenate([*rows, np.zeros(0, np.int64)])
-
-
 def _among(lists: np.ndarray, rows: Sequence[np.ndarray], n: int) -> np.ndarray:
     """[q, k]: whether each item of a list is in the row of its user."""
-    owner, item = _flat(rows)
-    there = np.sort(np.append(owner * n + item, -1))  # one number a (user, item); -1 so that there is always one
-    asked = np.arange(len(lists))[:, None] * n + lists
-    return there[np.searchsorted(there, asked, side="right") - 1] == asked
+    owner = np.arange(len(lists))
+    return among(owner[:, None] * n + lists, numbers(owner, rows, n))

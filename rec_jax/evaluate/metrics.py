@@ -6,14 +6,13 @@ therefore gets exactly what chance gives. Checked against enumerated permutation
 pytrec-eval-terrier on data without (tests/evaluate/test_metrics.py).
 """
 
-import difflib
 import re
 from collections.abc import Callable
 
 import numpy as np
 from scipy.special import gammaln
 
-from rec_jax.errors import InputError
+from rec_jax.errors import InputError, did_you_mean
 from rec_jax.evaluate.ranking import Ranks
 
 Metric = Callable[[Ranks, int], np.ndarray]
@@ -129,8 +128,8 @@ def parse(name: str) -> tuple[str, int]:
     if name == "auc":
         return name, 0
     metric, at, k = name.partition("@")
-    near = difflib.get_close_matches(metric, [*AT_K, "auc", *ERRORS], n=2)
-    meant = f"did you mean {' or '.join(n + at + k if n in AT_K else n for n in near)}? " if near else ""
+    known = [*AT_K, "auc", *ERRORS]
+    meant = did_you_mean(metric, known, n=2, shown=lambda near: near + at + k if near in AT_K else near)
     raise InputError(
         f"unknown metric {name!r}: {meant}known are {', '.join(f'{m}@K' for m in AT_K)}, auc, {', '.join(ERRORS)}"
     )

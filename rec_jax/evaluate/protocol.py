@@ -8,17 +8,17 @@ al., BERT4Rec, CIKM 2019, Sec. 4.2).
 """
 
 import dataclasses
-import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
 from rec_jax.data.interactions import Interactions
 from rec_jax.data.splits import Split
-from rec_jax.errors import InputError
+from rec_jax.errors import InputError, did_you_mean
 from rec_jax.randomness import host_rng
 
 
@@ -68,7 +68,7 @@ class Questions:
                     "else; drop a drawn candidate that is a held-out item"
                 )
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over all of it: equal for equal questions."""
         digest = hashlib.sha256(f"{self.rule} {len(self.user)}".encode())
@@ -85,7 +85,14 @@ class Questions:
 
 
 def ask(split: Split, part: str, rule: str, *, seed: int, unseen_items: str = "keep") -> Questions:
-    """The questions of a part ('valid' or 'test') under a candidate rule.
+    """The questions of a part ('valid' or 'test') under one candidate rule, as `ask_all` poses them."""
+    return ask_all(split, part, (rule,), seed=seed, unseen_items=unseen_items)[rule]
+
+
+def ask_all(
+    split: Split, part: str, rules: Sequence[str], *, seed: int, unseen_items: str = "keep"
+) -> dict[str, Questions]:
+    """The questions of a part ('valid' or 'test') under each candidate rule: the same users and held-out items.
 
     Seen are the train items, under user hold-out the folded-in ones and, at test, the validation items too. A
     held-out item that was seen cannot be recommended again: it is dropped and counted, as are users without any
@@ -93,7 +100,8 @@ def ask(split: Split, part: str, rule: str, *, seed: int, unseen_items: str = "k
     `seed`: neither seen nor held out, all distinct. A published candidate that equals the held-out item, or comes
     twice, is dropped and counted. InputError: unknown rule, or nobody is left.
     """
-    check_rule(rule)
+    for rule in rules:
+        check_rule(rule)
     n_users, n_items = split.dataset.n_users, split.dataset.n_items
     train, valid = _rows(split.history, n_users), _rows(split.valid, n_users)
     events = split.part(part)
@@ -123,20 +131,23 @@ def ask(split: Split, part: str, rule: str, *, seed: int, unseen_items: str = "k
     if not users:
         raise InputError(f"{split.dataset.name}: nobody is left to evaluate in the {part} part ({dropped})")
     asked = np.array(users, np.int32)
-    questions = Questions(rule, asked, events.time[first[asked]], positives, seen, None, excluded, dropped)
-    if rule == "full":
-        return questions
-    how = DRAWN_RULES[rule]
-    if how.published and part == "test" and split.candidates is not None:
-        return _published(questions, split.candidates)
-    return _drawn(questions, how, split, host_rng(seed, f"{rule} candidates {part}"))
+    full = Questions("full", asked, events.time[first[asked]], positives, seen, None, excluded, dropped)
+    found = {}
+    for rule in rules:
+        questions, how = dataclasses.replace(full, rule=rule), DRAWN_RULES.get(rule)
+        if how is None:
+            found[rule] = questions
+        elif how.published and part == "test" and split.candidates is not None:
+            found[rule] = _published(questions, split.candidates)
+        else:
+            found[rule] = _drawn(questions, how, split, host_rng(seed, f"{rule} candidates {part}"))
+    return found
 
 
 def check_rule(rule: str) -> None:
     """InputError: the candidate rule is unknown; near names are proposed."""
     if rule not in CANDIDATE_RULES:
-        near = difflib.get_close_matches(rule, CANDIDATE_RULES, n=2)
-        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        meant = did_you_mean(rule, CANDIDATE_RULES, n=2)
         raise InputError(f"unknown candidate rule {rule!r}: {meant}known are {', '.join(CANDIDATE_RULES)}")
 
 

@@ -1,6 +1,6 @@
 """Where held-out items rank: counted on the device, in batches of users, without sorting the catalogue."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -76,6 +76,21 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
     first = np.searchsorted(row[back], np.arange(len(questions.user)))
     lengths = np.array([len(p) for p in questions.positives])
     return Ranks(questions.user, row[back], above, tied, positives_above, positives_tied, candidates[first], lengths)
+
+
+# (function, cache, query) -> function(cache, query): one compilation a function, whatever its cache holds.
+apply = jax.jit(lambda function, cache, query: function(cache, query), static_argnums=0)
+
+
+def in_blocks(
+    function: Callable[[Any, Query], Array], cache: Any, user: np.ndarray, time: np.ndarray, n_items: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(places in `user` [r], function(cache, query) of them [..., r, n]), in blocks of users of one shape."""
+    size = max(1, min(len(user), PAIRS_PER_BATCH // n_items))
+    for start in range(0, len(user), size):
+        rows = np.arange(start, min(start + size, len(user)))
+        padded = np.resize(rows, size)  # the last block repeats some users, and is cut
+        yield rows, np.asarray(apply(function, cache, Query.at(user[padded], time[padded])))[..., : len(rows), :]
 
 
 def check_shape(scorer: Scorer, n_items: int) -> None:

@@ -28,9 +28,14 @@ def evaluate(scorer: Scorer, questions: Questions, ks: tuple[int, ...]) -> dict[
 
     InputError: a cut-off is larger than the catalogue.
     """
-    if max(ks) > len(questions.excluded):
-        raise InputError(f"--k {max(ks)} is larger than the catalogue of {len(questions.excluded):,} items")
+    check_cut_offs(ks, len(questions.excluded))
     return per_user(rank(scorer, questions), all_names(ks))
+
+
+def check_cut_offs(ks: tuple[int, ...], n_items: int) -> None:
+    """InputError: a cut-off is larger than the catalogue."""
+    if max(ks) > n_items:
+        raise InputError(f"--k {max(ks)} is larger than the catalogue of {n_items:,} items")
 
 
 def validation(scorer: Scorer, questions: Questions, metric: str) -> float:

@@ -160,7 +160,7 @@ def compare_to(
     if best not in per_user:
         raise InputError(f"reference {best!r}: no such system; known are {', '.join(per_user)}")
     others = {name: values for name, values in per_user.items() if name != best}
-    needed = round(len(others) / LEVEL)
+    needed = fewest_resamples(len(others))
     if resamples < needed:
         raise InputError(
             f"resamples = {resamples}: {len(others)} systems against one could never differ significantly; "
@@ -178,6 +178,11 @@ def compare_to(
         users = int((~np.isnan(values - reference)).sum())
         found[name] = Against(users, seen.difference, seen.low, seen.high, seen.p, raw[name], p, verdict)
     return found
+
+
+def fewest_resamples(systems: int) -> int:
+    """With fewer, none of `systems` could ever differ significantly from the one that all are compared with."""
+    return round(systems / LEVEL)
 
 
 def _differences(a: np.ndarray, b: np.ndarray, resamples: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError, UndefinedScore
 from rec_jax.evaluate.protocol import Questions
-from rec_jax.evaluate.ranking import PAIRS_PER_BATCH, check_shape
+from rec_jax.evaluate.ranking import PAIRS_PER_BATCH, check_shape, in_blocks
 from rec_jax.models.base import Query, Scorer
 
 Scores: TypeAlias = Callable[[Any, Query], Array]
@@ -86,29 +86,20 @@ def _functions(
     return scores, score_candidates
 
 
-# (function, cache, query) -> function(cache, query): one compilation a function, whatever its cache holds.
-apply = jax.jit(lambda function, cache, query: function(cache, query), static_argnums=0)
-
-
 def scored(
     transform: Transform, parts: Sequence[Scorer], questions: Questions, item_features: Any = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(places in the questions [r], features [f, r, n]), in blocks of users. Errors as in `fuse_weighted`."""
     if len(parts) < 2:
         raise InputError(f"{len(parts)} part(s): a fusion needs at least two recommenders")
-    n, asked = len(questions.excluded), len(questions.user)
+    n = len(questions.excluded)
     for part in parts:
         check_shape(part, n)
     items = np.zeros((0, n)) if item_features is None else _item_rows(item_features)
     if items.shape[1] != n:
         raise InputError(f"item_features of {items.shape[1]:,} items: the catalogue has {n:,}")
     function, cache = _features(transform, tuple(part.scores for part in parts)), _cache(parts, items)
-    size = min(asked, max(1, PAIRS_PER_BATCH // n))
-    for start in range(0, asked, size):
-        rows = np.arange(start, min(start + size, asked))
-        padded = np.resize(rows, size)  # the last block repeats some users, and is cut below: one shape
-        query = Query.at(questions.user[padded], questions.time[padded])
-        x = np.asarray(apply(function, cache, query))[:, : len(rows)]
+    for rows, x in in_blocks(function, cache, questions.user, questions.time, n):
         check_finite(parts, questions.user[rows], x)
         yield rows, x
 

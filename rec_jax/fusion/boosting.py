@@ -14,14 +14,15 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float
 
-from rec_jax.baselines.base import from_item_weights, train_matrix
+from rec_jax.baselines.base import from_item_weights, gram, train_matrix
+from rec_jax.baselines.ease import regularised_inverse
 from rec_jax.data.splits import Split
 from rec_jax.errors import InputError
 from rec_jax.evaluate.metrics import parse
 from rec_jax.evaluate.protocol import Questions
-from rec_jax.evaluate.ranking import PAIRS_PER_BATCH, check_shape
+from rec_jax.evaluate.ranking import check_shape, in_blocks
 from rec_jax.evaluate.report import validation
-from rec_jax.fusion.base import apply, check_finite, fold_all
+from rec_jax.fusion.base import check_finite, fold_all
 from rec_jax.models.base import Query, Scorer
 
 
@@ -58,15 +59,15 @@ def fuse_boosting(first: Scorer, split: Split, questions: Questions, config: Boo
         raise InputError("boosting is fitted and validated on users of train; choose another --split than 'users'")
     check_shape(first, len(questions.excluded))
     history = train_matrix(split)
-    scale, target = _residual(first, history)
-    gram = (history.T @ history).toarray().astype(np.float64)
-    inverse = np.linalg.inv(gram + config.l2 * np.eye(len(gram)))
-    total = np.zeros_like(gram)
+    common = gram(history).astype(np.float64)
+    scale, target = _residual(first, history, common)
+    inverse = regularised_inverse(common, config.l2)
+    total = np.zeros_like(common)
     kept = dataclasses.replace(first, name=f"boosted({first.name}; 0 stages)")
     best = validation(first, questions, config.metric)
     for stage in range(1, config.stages + 1):
         weights = residual_weights(inverse, target)
-        target -= config.shrinkage * gram @ weights
+        target -= config.shrinkage * common @ weights
         total += config.shrinkage * weights
         grown = _boosted(first, history, scale, total, stage)
         if (value := validation(grown, questions, config.metric)) > best:
@@ -85,17 +86,16 @@ def residual_weights(inverse: Float[np.ndarray, "n n"], target: Float[np.ndarray
     return weights
 
 
-def _residual(first: Scorer, history: sp.csr_matrix) -> tuple[float, Float[np.ndarray, "n n"]]:
-    """(b, X^T (X - a - b S)) over the users of train, whose contexts are unknown, in blocks of users."""
+def _residual(
+    first: Scorer, history: sp.csr_matrix, common: Float[np.ndarray, "n n"]
+) -> tuple[float, Float[np.ndarray, "n n"]]:
+    """(b, X^T (X - a - b S)) over the users of train, whose contexts are unknown; `common` is X^T X."""
     users, n = np.flatnonzero(np.diff(history.indptr)).astype(np.int32), history.shape[1]
-    size = min(len(users), max(1, PAIRS_PER_BATCH // n))
     cross, mean, square = np.zeros((n, n)), 0.0, 0.0
-    for start in range(0, len(users), size):
-        rows = users[start : start + size]
-        query = Query.at(np.resize(rows, size), np.zeros(size, np.int64))
-        scores = np.asarray(apply(first.scores, first.cache, query))[: len(rows)].astype(np.float64)
-        check_finite([first], rows, scores[None])
-        cross += history[rows].T @ scores
+    for rows, block in in_blocks(first.scores, first.cache, users, np.zeros(len(users), np.int64), n):
+        scores = block.astype(np.float64)
+        check_finite([first], users[rows], scores[None])
+        cross += history[users[rows]].T @ scores
         mean, square = mean + scores.sum() / (len(users) * n), square + (scores**2).sum() / (len(users) * n)
     events, variance = history.sum() / (len(users) * n), square - mean**2
     covariance = float(np.trace(cross)) / (len(users) * n) - mean * events
@@ -105,7 +105,7 @@ def _residual(first: Scorer, history: sp.csr_matrix) -> tuple[float, Float[np.nd
         )
     b = float(covariance / variance)
     counts = np.asarray(history.sum(axis=0), np.float64).T
-    return b, (history.T @ history).toarray() - (events - b * mean) * counts - b * cross
+    return b, common - (events - b * mean) * counts - b * cross
 
 
 def _boosted(first: Scorer, history: sp.csr_matrix, scale: float, weights: np.ndarray, stages: int) -> Scorer:

@@ -222,7 +222,7 @@ class Tower(nn.Module):
     def project_all(
         self, user: Float[Array, "b h"], item: Float[Array, "n h"], kernel: Float[Array, "d"]
     ) -> Float[Array, "b n"]:
-        """The same for the whole catalogue."""
+        """The same for the whole catalogue, by the layers' parameters: linen's own cannot be called inside a map."""
         layers = [layer.variables["params"] for layer in self.hidden]
 
         def one(half: Float[Array, "h"]) -> Float[Array, "n"]:

@@ -4,14 +4,13 @@ metrics.jsonl holds only what repeats bit by bit, and is cut back to the restore
 holds the rest.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from rec_jax.config import Experiment, Runtime, from_json, to_json
 from rec_jax.errors import InputError
-from rec_jax.files import atomic, make_folder, read_json, write_json
+from rec_jax.files import append_line, make_folder, read_json, read_lines, write_json, write_lines
 from rec_jax.registry import parse_experiment
 
 
@@ -77,14 +76,11 @@ class RunDir:
 
     def append(self, path: Path, row: dict[str, Any]) -> None:
         """Add one line."""
-        with path.open("a") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        append_line(path, row)
 
     def rows(self, path: Path) -> list[dict[str, Any]]:
         """The whole lines of a .jsonl file; a last line cut off by a crash is passed over."""
-        if not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+        return read_lines(path)
 
     def seconds(self) -> dict[str, float]:
         """Seconds of training and validation, over all sessions of the run."""
@@ -94,9 +90,7 @@ class RunDir:
     def truncate(self, step: int) -> None:
         """Drop the metrics of epochs after `step`, which will be made again, and lines cut off by a crash."""
         for path, last in ((self.metrics, step), (self.timings, math.inf)):
-            kept = [row for row in self.rows(path) if row["step"] <= last]
-            with atomic(path) as file:
-                file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in kept).encode())
+            write_lines(path, [row for row in self.rows(path) if row["step"] <= last])
 
 
 def first_difference(stored: Any, given: Any, where: str = "") -> str | None:

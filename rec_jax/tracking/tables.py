@@ -26,8 +26,8 @@ def markdown(record: Mapping[str, Any], published: Published | None = None) -> s
     for label, line in systems.items():
         cells = [label, *(_cell(line, c, best[c]) for c in columns)]
         if published:
-            cells += _published(line, published.get(label))
-        cells += [_lists(line, name) for name in beyond]
+            cells += published_cells(line, published.get(label))
+        cells += [f"{of_lists(line, name):.3f}" for name in beyond]
         tuning = line["tuning"] or {}
         trials = "given" if "given" in tuning else str(tuning.get("trials", "defaults"))
         cells += [str(len(line["seeds"])), trials, f"{line['fit_seconds']:.1f}"]
@@ -53,7 +53,8 @@ def _cell(line: Mapping[str, Any], column: str, best: float) -> str:
     return f"{number}{seeds} {mark(line, column)} ({low:.3f}–{high:.3f})"
 
 
-def _published(line: Mapping[str, Any], cell: Mapping[str, Any] | None) -> list[str]:
+def published_cells(line: Mapping[str, Any], cell: Mapping[str, Any] | None) -> list[str]:
+    """The published values with their grade, and the verdict."""
     if cell is None:
         return ["–", "–"]
     shown = "/".join(f"{value:.4f}".lstrip("0") for value in cell["values"].values()) + f" [{cell['grade']}]"
@@ -72,13 +73,15 @@ def verdict(line: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
 
 
 def _beyond(record: Mapping[str, Any]) -> list[str]:
-    line, names = next(iter(record["systems"].values())), [f"{name}@{record['k']}" for name in LISTS]
-    return [name for name in names if name in line["lists"] or f"full/{name}" in line["values"]]
+    line = next(iter(record["systems"].values()))
+    return [name for name in (f"{name}@{record['k']}" for name in LISTS) if of_lists(line, name) is not None]
 
 
-def _lists(line: Mapping[str, Any], name: str) -> str:
-    value = line["lists"].get(name)
-    return f"{line['values'][f'full/{name}']['mean'] if value is None else value:.3f}"
+def of_lists(line: Mapping[str, Any], name: str) -> float | None:
+    """A metric of the lists, of all together or the mean over users; None where it was left out."""
+    by_user = line["values"].get(f"full/{name}")
+    value: float | None = line["lists"].get(name) if by_user is None else by_user["mean"]
+    return value
 
 
 def notes(record: Mapping[str, Any]) -> list[str]:

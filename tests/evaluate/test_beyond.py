@@ -276,7 +276,7 @@ def test_without_vectors_those_of_the_train_matrix_are_taken(
 
 @pytest.mark.parametrize("d", [0, 20])
 def test_too_many_dimensions(d: int, small: Dataset) -> None:
-    with pytest.raises(InputError, match=rf"d = {d}: expected 1 to 19, one less than the \(30, 20\) train matrix"):
+    with pytest.raises(InputError, match=rf"d = {d}: expected 1 to 19, one less than the \(30, 20\) matrix is wide"):
         item_vectors(leave_one_out(small), d)
 
 

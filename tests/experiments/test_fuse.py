@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from experiments import fuse
 from experiments.fuse import FUSIONS
 from rec_jax.errors import InputError
-from rec_jax.evaluate.protocol import ask
+from rec_jax.evaluate.protocol import ask_all
 from rec_jax.evaluate.significance import Against
 from rec_jax.problem import Problem
 from tests.helpers import write_small_csv
@@ -41,8 +41,10 @@ def test_one_table_of_parts_and_fusions_with_paired_tests(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    real = ask
-    monkeypatch.setattr("rec_jax.problem.ask", lambda s, part, *a, **k: (asked.append(part), real(s, part, *a, **k))[1])
+    real = ask_all
+    monkeypatch.setattr(
+        "rec_jax.problem.ask_all", lambda s, part, *a, **k: (asked.append(part), real(s, part, *a, **k))[1]
+    )
     values: dict[str, dict[str, np.ndarray]] = {}
     per_user = fuse.per_test_user
 
