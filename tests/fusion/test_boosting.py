@@ -42,7 +42,7 @@ def test_boosting_equals_stages_of_normal_equations(small: Dataset, monkeypatch:
     table = (np.random.default_rng(0).normal(7, 3, x.shape) + 2 * x).astype(np.float32)
     values = iter(range(100))
     monkeypatch.setattr(boosting, "validation", lambda *_: float(next(values)))  # ever better: all stages are kept
-    monkeypatch.setattr("rec_jax.evaluate.ranking.PAIRS_PER_BATCH", 7 * ITEMS)  # several blocks of users, the last one short
+    monkeypatch.setattr("rec_jax.evaluate.ranking.PAIRS_PER_BATCH", 7 * ITEMS)  # the last block of users is short
     config = fusion.BoostingConfig(l2=2.0, stages=3, shrinkage=0.4)
     scorer = fusion.fuse_boosting(part(table), split, valid, config)
     a = np.stack([np.ones(x.size), table.ravel().astype(np.float64)], axis=1)
