@@ -41,6 +41,12 @@ class Protocol:
     """Held-out items that train never saw: rank them like any other, or leave them out on both sides."""
     refit: bool = False
     """After everything was chosen on validation, train again on the train and validation events together."""
+    choice_seed: int = 0
+    """With --refit: the seed of the training in which validation chooses the epochs, shared by the runs of all seeds
+    (0: each run's own)."""
+    trace_test: bool = False
+    """With --refit: train on to --epochs and score the test split, under the first of --candidates, after each epoch.
+    Nothing is chosen by it; it shows what choosing on the test split, as some papers did, would have reported."""
     split_seed: int = 0
     """Seed of a random split and of drawn candidates: the same for all models and seeds that are compared."""
 
@@ -65,6 +71,8 @@ class Optimization:
     """Clip the gradient to this global norm (0: off)."""
     weight_decay: float = 0.0
     """Decoupled weight decay (adamw only)."""
+    sparse_rows: bool = False
+    """Update embedding rows when they are looked up, adam's missed steps made up for: faster for small batches."""
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,11 @@ from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.rundir import RunDir
 from rec_jax.tracking.weights_and_biases import Tracker
 from rec_jax.train.devices import Devices, is_writer, select
-from rec_jax.train.optimizer import optimizer
+from rec_jax.train.update import make_update
 from rec_jax.training import (
     Prepared,
     Session,
     Show,
-    best_valid,
     fit_baseline,
     open_directory,
     prepared,
@@ -105,16 +104,22 @@ def _trained(session: Session, start: Prepared) -> tuple[Scorer, dict[str, Any]]
     """A model, trained, and what the record says of it."""
     experiment, recommender = session.experiment, start.recommender
     trained = train(session, start)
-    scorer = scorer_of(experiment, recommender, trained.params, trained.extra)
-    state, stopping = trained.state, experiment.stopping
-    return scorer, {
-        "steps": int(state.step),
-        "epochs": int(state.step) // recommender.steps_per_epoch,
-        "best_epoch": int(state.best_epoch),
-        f"best_valid_{stopping.metric}": best_valid(experiment, state),
-        "stopped_by": "patience" if stopping.patience and state.stale >= stopping.patience else "epochs",
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+    choice = trained.choice
+    found: dict[str, Any] = {
+        "steps": choice.steps,
+        "epochs": choice.epochs,
+        "best_epoch": choice.epoch,
+        f"best_valid_{experiment.stopping.metric}": choice.valid,
+        "stopped_by": choice.stopped_by,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
     }
+    if choice.pretrain_epochs:
+        found["pretrain_epochs"] = choice.pretrain_epochs
+    if choice.seed != experiment.seed:
+        found["chosen_with_seed"] = choice.seed
+    if trained.trace:
+        found["trace"] = {"rule": experiment.protocol.candidates[0], "part": "test", "by_epoch": trained.trace}
+    return scorer_of(experiment, recommender, trained.params, trained.extra), found
 
 
 def _result(session: Session, scorer: Scorer, found: dict[str, Any], times: dict[str, float]) -> dict[str, Any]:
@@ -134,7 +139,9 @@ def _result(session: Session, scorer: Scorer, found: dict[str, Any], times: dict
         "seed": experiment.seed,
         "metrics": scores.metrics,
         "beyond": scores.beyond,
-        "test_scored": 1 + (before["test_scored"] if before else 0),
+        "test_scored": 1
+        + (before["test_scored"] if before else 0)
+        + len(found["training"].get("trace", {}).get("by_epoch", ())),
         **problem.record(),
         "experiment": to_json(experiment),
         "runtime": to_json(runtime),
@@ -163,6 +170,9 @@ def check(experiment: Experiment, runtime: Runtime) -> None:
         raise InputError(f"{experiment.model} cannot fold in unseen users; choose another --split than 'users'")
     if protocol.split == "users" and protocol.refit:
         raise InputError("--refit is not for --split users: its validation users are not among those that train")
+    for name, given in (("choice-seed", protocol.choice_seed), ("trace-test", protocol.trace_test)):
+        if given and not (protocol.refit and experiment.objective != registry.OWN):
+            raise InputError(f"--{name} is for a model that is trained, with --refit")
     for part in (experiment, *pretraining_parts(experiment)):
         stopping = part.stopping
         if stopping.metric in ERRORS and not predicts_ratings(part):
@@ -175,7 +185,7 @@ def check(experiment: Experiment, runtime: Runtime) -> None:
             raise InputError(
                 f"--every {stopping.every} with {part.epochs} epochs of {part.model}: no validation would take place"
             )
-        optimizer(part.optimization, 1)
+        make_update(part.optimization, 1)
 
 
 def predicts_ratings(experiment: Experiment) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from filelock import FileLock
 
 from rec_jax import registry
 from rec_jax.config import Experiment, Optimization, Runtime
@@ -17,7 +18,8 @@ from rec_jax.data.splits import Split
 from rec_jax.errors import InputError
 from rec_jax.evaluate.metrics import ERRORS
 from rec_jax.evaluate.ratings import mae, rating_errors, rmse
-from rec_jax.evaluate.report import validation
+from rec_jax.evaluate.report import evaluate, validation
+from rec_jax.files import make_folder
 from rec_jax.models.base import Scorer
 from rec_jax.objectives.base import Recommender, TrainData
 from rec_jax.problem import Problem
@@ -28,10 +30,12 @@ from rec_jax.train.checkpoints import Checkpoints
 from rec_jax.train.devices import Devices, agree, agree_tree, is_writer
 from rec_jax.train.fold_in import fold_in
 from rec_jax.train.loop import Epoch, Plan, Progress, Watchers, fit
-from rec_jax.train.optimizer import optimizer
 from rec_jax.train.step import TrainState, create
+from rec_jax.train.update import make_update
 
 Show = Callable[[str, Progress], None]
+CHOICES = "choices"
+"""Folder, inside --runs, of the trainings in which validation chooses for all seeds."""
 REFIT = "refit"
 """Folder, inside a run's, of the training on train and validation events together."""
 
@@ -63,13 +67,32 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What training leaves: the state that validation chose, and the parameters that are used."""
+class Choice:
+    """What validation chose, and how the training that it watched went."""
 
-    state: TrainState
+    seed: int
+    epoch: int
+    valid: float
+    """The validation metric at that epoch."""
+    epochs: int
+    """Epochs that were trained to choose among."""
+    steps: int
+    stopped_by: str
+    """'patience' or 'epochs'."""
+    pretrain_epochs: dict[str, int]
+    """The epoch of each model that was trained first, by its name."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves: the parameters that are used, what chose their epoch, and the test split by epoch, if
+    that was asked for.
+    """
+
     params: Any
     extra: Any
-    pretrain_epochs: dict[str, int]
+    choice: Choice
+    trace: list[dict[str, float]]
 
 
 def fit_baseline(experiment: Experiment, split: Split) -> Scorer:
@@ -129,8 +152,8 @@ def fold_in_users(
 def blank_state(experiment: Experiment, recommender: Recommender, problem: Problem, params: Any = None) -> TrainState:
     """The state before the first step; `params` replaces the drawn ones."""
     drawn, extra = jax.jit(recommender.init)(device_key(experiment.seed, "init"), problem.train)
-    tx = optimizer(experiment.optimization, recommender.steps_per_epoch)
-    return create(drawn if params is None else params, extra, tx)
+    update = make_update(experiment.optimization, recommender.steps_per_epoch)
+    return create(drawn if params is None else params, extra, update)
 
 
 def restore(store: Checkpoints | None, blank: TrainState) -> TrainState | None:
@@ -168,16 +191,77 @@ def prepared(session: Session) -> Prepared:
 def train(session: Session, start: Prepared) -> Trained:
     """Train to the epoch that validation chooses; where the protocol refits, then once more on all but test.
 
-    The refit is on train and validation events together, for as many epochs as validation chose.
+    The refit is on train and validation events together, for as many epochs as validation chose; with a trace it goes
+    on to the last, and the parameters are those of the chosen epoch all the same.
     """
-    chosen = _train(session, start, validated=True)
-    if not session.experiment.protocol.refit:
-        return chosen
-    experiment = dataclasses.replace(session.experiment, epochs=int(chosen.state.best_epoch))
+    protocol = session.experiment.protocol
+    if not protocol.refit:
+        state, choice = _validated(session, start)
+        return Trained(state.best_params, state.best_extra, choice, [])
+    if protocol.choice_seed:
+        session = dataclasses.replace(session, runtime=dataclasses.replace(session.runtime, resume=True))
+        choosing = _choosing(session, session.experiment)
+        start = start if choosing.experiment == session.experiment else prepared(choosing)
+        with _alone(choosing):
+            open_directory(choosing)
+            choice = _validated(choosing, start)[1]
+    else:
+        choice = _validated(session, start)[1]
+    experiment = dataclasses.replace(
+        session.experiment, epochs=session.experiment.epochs if protocol.trace_test else choice.epoch
+    )
     again = session.inside(REFIT, experiment=experiment, problem=session.problem.whole)
+    # Where the choice is shared by all seeds, this is the training that W&B follows.
+    again = dataclasses.replace(again, tracker=session.tracker if protocol.choice_seed else None)
     open_directory(again)
-    state = _train(again, prepared(again), validated=False, pretrain_epochs=chosen.pretrain_epochs).state
-    return dataclasses.replace(chosen, params=state.params, extra=state.extra)
+    state = _train(again, prepared(again), choice)[0]
+    return Trained(state.best_params, state.best_extra, choice, _trace(again))
+
+
+def _choosing(session: Session, experiment: Experiment) -> Session:
+    """The training in which validation chooses for all seeds of an experiment, in a folder that they share."""
+    experiment = dataclasses.replace(experiment, seed=experiment.protocol.choice_seed)
+    directory = RunDir(session.runtime.runs / CHOICES / experiment.name) if session.directory else None
+    return dataclasses.replace(session, experiment=experiment, directory=directory, tracker=None)
+
+
+@contextmanager
+def _alone(session: Session) -> Iterator[None]:
+    """Hold the lock of a folder that several runs share: who comes second finds the work done."""
+    if session.directory is None or not is_writer():
+        yield
+        return
+    path = session.directory.path
+    make_folder(path.parent)
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        yield
+
+
+def _validated(session: Session, start: Prepared) -> tuple[TrainState, Choice]:
+    """The training that validation watches: its state, and what was chosen."""
+    experiment, stopping = session.experiment, session.experiment.stopping
+    state, pretrain_epochs = _train(session, start, None)
+    choice = Choice(
+        seed=experiment.seed,
+        epoch=int(state.best_epoch),
+        valid=best_valid(experiment, state),
+        epochs=int(state.step) // start.recommender.steps_per_epoch,
+        steps=int(state.step),
+        stopped_by="patience" if stopping.patience and state.stale >= stopping.patience else "epochs",
+        pretrain_epochs=pretrain_epochs,
+    )
+    return state, choice
+
+
+def _trace(session: Session) -> list[dict[str, float]]:
+    """The test metrics of a refit's epochs, where they were asked for."""
+    if session.directory is None or not session.experiment.protocol.trace_test:
+        return []
+    rows = session.directory.rows(session.directory.metrics)
+    return [
+        {"epoch": row["epoch"]} | {k.removeprefix("test/"): v for k, v in row.items() if k.startswith("test/")}
+        for row in rows
+    ]
 
 
 def lower_is_better(experiment: Experiment) -> bool:
@@ -199,16 +283,35 @@ def validate(experiment: Experiment, scorer: Scorer, problem: Problem) -> dict[s
     return {metric: validation(scorer, problem.valid, metric)}
 
 
-def _train(
-    session: Session, start: Prepared, validated: bool, pretrain_epochs: dict[str, int] | None = None
-) -> Trained:
-    """Train; epochs, checkpoints and W&B are written on the way, by process 0."""
-    experiment, problem, recommender = session.experiment, session.problem, start.recommender
-    glued, pretrained = _pretrain(session, validated, pretrain_epochs)
-    blank = start.blank if glued is None else blank_state(experiment, recommender, problem, glued)
+def trace(scorer: Scorer, problem: Problem, ks: tuple[int, ...]) -> dict[str, float]:
+    """HR and NDCG on the test split, under the first of its candidate rules."""
+    rule = problem.protocol.candidates[0]
+    values = evaluate(problem.asked(scorer), problem.test[rule], ks)
+    return {f"{metric}@{k}": float(np.nanmean(values[f"{metric}@{k}"])) for k in ks for metric in ("hr", "ndcg")}
 
-    def validated_metrics(params: Any, extra: Any) -> dict[str, float]:
-        return validate(experiment, scorer_of(experiment, recommender, params, extra), problem)
+
+def _plan(experiment: Experiment, choice: Choice | None) -> Plan:
+    """Validation chooses; or, where it has, the chosen epoch is kept, and test may be traced on the way."""
+    if choice is None:
+        return Plan(experiment.epochs, experiment.stopping, lower_is_better(experiment))
+    if not experiment.protocol.trace_test:
+        return Plan(choice.epoch, None, keep=choice.epoch)
+    traced = dataclasses.replace(experiment.stopping, patience=0, every=1)
+    return Plan(experiment.epochs, traced, keep=choice.epoch, part="test")
+
+
+def _train(session: Session, start: Prepared, choice: Choice | None) -> tuple[TrainState, dict[str, int]]:
+    """(the last state, the epochs of what was trained first); epochs, checkpoints and W&B are written on the way."""
+    experiment, problem, recommender = session.experiment, session.problem, start.recommender
+    glued, pretrain_epochs = _pretrain(session, choice)
+    blank = start.blank if glued is None else blank_state(experiment, recommender, problem, glued)
+    plan = _plan(experiment, choice)
+
+    def watched_metrics(params: Any, extra: Any) -> dict[str, float]:
+        scorer = scorer_of(experiment, recommender, params, extra)
+        if plan.part == "test":
+            return trace(scorer, problem, session.runtime.k)
+        return validate(experiment, scorer, problem)
 
     with _watchers(session) as watchers:
         state = (restore(watchers.store, blank) if session.runtime.resume else None) or blank  # type: ignore[arg-type]
@@ -216,16 +319,16 @@ def _train(
             session.directory.truncate(int(state.step))
         state = fit(
             recommender,
-            optimizer(experiment.optimization, recommender.steps_per_epoch),
+            make_update(experiment.optimization, recommender.steps_per_epoch),
             state,
             problem.train,
             device_key(experiment.seed, "train"),
             devices=session.devices,
-            plan=Plan(experiment.epochs, experiment.stopping if validated else None, lower_is_better(experiment)),
-            validate=validated_metrics,
+            plan=plan,
+            validate=watched_metrics,
             watchers=watchers,
         )
-    return Trained(state, state.best_params, state.best_extra, pretrained)
+    return state, pretrain_epochs
 
 
 @contextmanager
@@ -270,20 +373,43 @@ def pretraining_parts(experiment: Experiment) -> list[Experiment]:
     return parts
 
 
-def _pretrain(session: Session, validated: bool, epochs: dict[str, int] | None) -> tuple[Any, dict[str, int]]:
-    """(parameters glued from models trained first, the epoch of each), each in a directory inside the run's.
+def _pretrain(session: Session, choice: Choice | None) -> tuple[Any, dict[str, int]]:
+    """(parameters glued from models trained first, the epoch of each); None if not asked for.
 
-    None if not asked for. Without validation each is trained for the `epochs` of before, by name.
+    Each is trained in a directory of its own; what a finished run of the same experiment left is taken as it is.
+    Validation chooses the epoch of each, or has, as `choice` says.
     """
     how, trained, best = registry.MODELS[session.experiment.model].pretraining, [], {}
     for part in pretraining_parts(session.experiment):
-        if epochs is not None:
-            part = dataclasses.replace(part, epochs=epochs[part.model])
-        stage = session.inside(f"pretrain-{part.model}", experiment=part)
-        open_directory(stage)
-        state = _train(stage, prepared(stage), validated).state
-        trained.append(state.best_params if validated else state.params)
-        best[part.model] = int(state.best_epoch)
+        if choice is None:
+            shared = part.protocol.refit and part.protocol.choice_seed
+            stage = _choosing(session, part) if shared else session.inside(f"pretrain-{part.model}", experiment=part)
+            with _alone(stage):
+                open_directory(stage)
+                state, of_part = _validated(stage, prepared(stage))
+            best[part.model] = of_part.epoch
+        else:
+            best[part.model] = epochs = choice.pretrain_epochs[part.model]
+            state = _refitted(session, part) or _refit_part(session, part, dataclasses.replace(choice, epoch=epochs))
+        trained.append(state.best_params)
     if how is None or not trained:
         return None, {}
     return how.glue(*trained, session.experiment.architecture.alpha), best
+
+
+def _refit_part(session: Session, part: Experiment, choice: Choice) -> TrainState:
+    """A model that is trained first, refitted to its chosen epoch."""
+    part = dataclasses.replace(part, epochs=choice.epoch, protocol=dataclasses.replace(part.protocol, trace_test=False))
+    stage = session.inside(f"pretrain-{part.model}", experiment=part)
+    open_directory(stage)
+    return _train(stage, prepared(stage), choice)[0]
+
+
+def _refitted(session: Session, part: Experiment) -> TrainState | None:
+    """The refit that a finished run of the very experiment left in --runs."""
+    directory = RunDir(session.runtime.runs / part.name / REFIT)
+    if session.directory is None or not bool(agree(RunDir(directory.path.parent).result.exists())):
+        return None
+    stage = dataclasses.replace(session, experiment=part, directory=directory, tracker=None)
+    with _watchers(stage) as watchers:
+        return restore(watchers.store, prepared(stage).blank)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from rec_jax.randomness import host_rng
 from rec_jax.run import check
 from rec_jax.space import Choice, Range, Real, Whole
 from rec_jax.train.devices import select
-from rec_jax.training import Session, Show, best_valid, fit_baseline, lower_is_better, prepared, train, validate
+from rec_jax.training import Session, Show, fit_baseline, lower_is_better, prepared, train, validate
 
 if TYPE_CHECKING:
     import optuna
@@ -101,7 +101,8 @@ def tune(
 
 def searched(experiment: Experiment) -> Experiment:
     """What the trials of an experiment are of: whether it is trained again at the end makes no difference."""
-    return dataclasses.replace(experiment, protocol=dataclasses.replace(experiment.protocol, refit=False))
+    protocol = dataclasses.replace(experiment.protocol, refit=False, choice_seed=0, trace_test=False)
+    return dataclasses.replace(experiment, protocol=protocol)
 
 
 def search_folder(runs: Path, experiment: Experiment) -> Path:
@@ -170,9 +171,8 @@ def _try(
             devices = select(runtime.devices, experiment.optimization.batch_size)
             runtime = dataclasses.replace(runtime, resume=False)
             session = Session(experiment, runtime, problem, devices, show)
-            state = train(session, prepared(session)).state
-            value = best_valid(experiment, state)
-            epochs = int(state.best_epoch)
+            choice = train(session, prepared(session)).choice
+            value, epochs = choice.valid, choice.epoch
     except (InputError, UndefinedScore, Diverged) as failure:
         error = str(failure)
     return Trial(number, changes, value, time.monotonic() - began, epochs, error)

@@ -44,8 +44,8 @@ from rec_jax.objectives.pointwise import Pointwise, pointwise
 from rec_jax.randomness import device_key, host_rng
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.train.devices import select
-from rec_jax.train.optimizer import optimizer
 from rec_jax.train.step import create, make_chunk
+from rec_jax.train.update import make_update
 
 Sizes = tuple[int, int, int]
 SIZES: Sizes = (6040, 3706, 994_169)  # users, items, events
@@ -86,12 +86,12 @@ def ours(sizes: Sizes, batch: int, epochs: int) -> dict[str, Any]:
     data = TrainData.of(random_log(sizes), users, items)
     recommender = pointwise(NeuMF(NeuMFConfig(FACTORS), users, items), Pointwise(negatives=NEGATIVES), data, batch)
     devices = select(None, batch)
-    tx = optimizer(Optimization(), recommender.steps_per_epoch)
+    update = make_update(Optimization(), recommender.steps_per_epoch)
     chunk = devices.launch(
-        make_chunk(recommender, tx, devices.count), replicated=(True, True, False, False), donate=(0,)
+        make_chunk(recommender, update, devices.count), replicated=(True, True, False, False), donate=(0,)
     )
     params, extra = recommender.init(jax.random.key(0), data)
-    state, everywhere = devices.replicate(create(params, extra, tx)), devices.replicate(data)
+    state, everywhere = devices.replicate(create(params, extra, update)), devices.replicate(data)
     seconds = []
     for _ in range(1 + epochs):
         began = time.monotonic()

@@ -10,9 +10,11 @@ from rec_jax.data.tables import Table, read_delimited
 from rec_jax.errors import InputError
 from rec_jax.randomness import host_rng
 
+PINTEREST_LICENCE = "pins collected by Geng et al., ICCV 2015, split by the NCF authors; no licence is stated"
 
-def load_ncf(folder: Path) -> Dataset:
-    """The NCF authors' split of MovieLens-1M (He et al., WWW 2017).
+
+def load_ncf(folder: Path, stem: str = "ml-1m", name: str = "ml-1m-ncf", licence: str = LICENCE) -> Dataset:
+    """The NCF authors' split of MovieLens-1M or, with the stem 'pinterest-20', of Pinterest (He et al., WWW 2017).
 
     `ml-1m.train.rating`, `ml-1m.test.rating` (user, item, rating, time; the time may be missing from train),
     `ml-1m.test.negative` ('(user,item)' and 99 item ids) and, where it is there, `ml-1m.valid.rating`: rows of
@@ -22,8 +24,8 @@ def load_ncf(folder: Path) -> Dataset:
     InputError: malformed rows, or a validation row that is not in train.
     """
     columns = ("user", "item", "rating", "time")
-    train = read_delimited(folder / "ml-1m.train.rating", "\t", columns, optional=1)
-    test = read_delimited(folder / "ml-1m.test.rating", "\t", columns, optional=1)
+    train = read_delimited(folder / f"{stem}.train.rating", "\t", columns, optional=1)
+    test = read_delimited(folder / f"{stem}.test.rating", "\t", columns, optional=1)
     timed = "time" in train.columns and "time" in test.columns
     raw = {
         "user": np.concatenate([train.ids("user"), test.ids("user")]),
@@ -34,15 +36,20 @@ def load_ncf(folder: Path) -> Dataset:
     if untested := set(raw["user"].tolist()) - set(test.ids("user").tolist()):
         raise InputError(f"{test.path}: user {min(untested)} of {train.path.name} has no test event")
     part = np.repeat([0, 2], [len(train), len(test)])
-    part[_held_out(folder / "ml-1m.valid.rating", columns, raw, len(train))] = 1
+    part[_held_out(folder / f"{stem}.valid.rating", columns, raw, len(train))] = 1
     return build_dataset(
-        "ml-1m-ncf",
+        name,
         raw,
         items=_titles(folder / "item_map_original_to_ncf.txt", original_column=0),
-        authors=(part, _negatives(folder / "ml-1m.test.negative", test)),
+        authors=(part, _negatives(folder / f"{stem}.test.negative", test)),
         chronological=timed,
-        licence=LICENCE,
+        licence=licence,
     )
+
+
+def load_pinterest(folder: Path) -> Dataset:
+    """The NCF authors' split of Pinterest: pins as items, all ratings 1, all times 0."""
+    return load_ncf(folder, "pinterest-20", "pinterest-ncf", PINTEREST_LICENCE)
 
 
 def _held_out(path: Path, columns: tuple[str, ...], raw: dict[str, np.ndarray], n_train: int) -> np.ndarray:

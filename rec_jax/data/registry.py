@@ -8,7 +8,7 @@ from rec_jax.data.fetch import Archive, Files, Source, Wheel, ensure
 from rec_jax.data.interactions import Dataset
 from rec_jax.data.movielens import LICENCE, load_1m_official, load_100k_official, load_100k_wheel
 from rec_jax.data.own import OWN_FORMATS, Columns, load_own
-from rec_jax.data.papers import load_ncf, load_sasrec
+from rec_jax.data.papers import PINTEREST_LICENCE, load_ncf, load_pinterest, load_sasrec
 from rec_jax.errors import InputError, did_you_mean
 
 DEFAULT_FOLDER = Path("~/.cache/rec_jax")
@@ -35,6 +35,7 @@ class Known:
 
 
 _WHEEL = "recbole/dataset_example/ml-100k"
+_NCF = "https://raw.githubusercontent.com/hexiangnan/neural_collaborative_filtering/master/Data"
 _SASREC = "b725f3acb3986fe3130bffd1e77a74d182a1f51799567a236dbd60270f95b0a2"
 
 DATASETS: dict[str, Known] = {
@@ -90,7 +91,7 @@ DATASETS: dict[str, Known] = {
             Route(
                 ("ml-1m.train.rating", "ml-1m.test.rating", "ml-1m.test.negative"),
                 Files(
-                    "https://raw.githubusercontent.com/hexiangnan/neural_collaborative_filtering/master/Data",
+                    _NCF,
                     {
                         "ml-1m.train.rating": None,
                         "ml-1m.test.rating": "231ae11eb060b643a8c58c063cd17ffc743b54f569afb073d1abb6cf126b88b5",
@@ -98,6 +99,22 @@ DATASETS: dict[str, Known] = {
                     },
                 ),
                 load_ncf,
+            ),
+        ),
+    ),
+    "pinterest-ncf": Known(
+        summary="Pinterest as split by the NCF authors, with their 99 negatives a user (split 'authors')",
+        folder="pinterest/ncf",
+        licence=PINTEREST_LICENCE,
+        # Their train file leaves out each user's test pin.
+        expected=(55_187, 9_916, 1_500_809),
+        routes=(
+            Route(
+                ("pinterest-20.train.rating", "pinterest-20.test.rating", "pinterest-20.test.negative"),
+                Files(
+                    _NCF, {f"pinterest-20.{kind}": None for kind in ("train.rating", "test.rating", "test.negative")}
+                ),
+                load_pinterest,
             ),
         ),
     ),

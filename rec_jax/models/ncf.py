@@ -99,19 +99,19 @@ class MLP(nn.Module):
 
     def __call__(self, query: Query, items: Int[Array, "b k"]) -> Float[Array, "b k"]:
         """Logits of `items` for each user."""
-        user, item = self.tower.user_half(query.user), self.tower.item_half(items)
-        self.sow("losses", "l2", self.tower.squared_norms(query.user, items))
+        user, item = self.tower.user(query.user), self.tower.item(items)
+        self.sow("losses", "l2", (user**2).sum(-1)[:, None] + (item**2).sum(-1))
         kernel, bias = self.prediction()
-        return self.tower.project(user, item, kernel) + bias
+        return self.tower.project(self.tower.user_half(user), self.tower.item_half(item), kernel) + bias
 
     def prepare(self) -> Float[Array, "n h"]:
         """The items' half of the first layer."""
-        return self.tower.item_half(jnp.arange(self.n_items))
+        return self.tower.item_half(self.tower.item.embedding)
 
     def scores(self, cache: Float[Array, "n h"], query: Query) -> Float[Array, "b n"]:
         """Logits of the whole catalogue."""
         kernel, bias = self.prediction()
-        return self.tower.project_all(self.tower.user_half(query.user), cache, kernel) + bias
+        return self.tower.project_all(self.tower.user_half(self.tower.user(query.user)), cache, kernel) + bias
 
 
 class NeuMF(nn.Module):
@@ -133,24 +133,27 @@ class NeuMF(nn.Module):
     def __call__(self, query: Query, items: Int[Array, "b k"]) -> Float[Array, "b k"]:
         """Logits of `items` for each user."""
         user, item = self.user(query.user), self.item(items)
-        norms = self.tower.squared_norms(query.user, items)
-        self.sow("losses", "l2", norms + (user**2).sum(-1)[:, None] + (item**2).sum(-1))
+        deep_user, deep_item = self.tower.user(query.user), self.tower.item(items)
+        of_user, of_item = ((a**2).sum(-1) + (b**2).sum(-1) for a, b in ((user, deep_user), (item, deep_item)))
+        self.sow("losses", "l2", of_user[:, None] + of_item)
         kernel, bias = self.prediction()
         split = self.config.factors
         gmf = jnp.einsum("bd,bkd->bk", user * kernel[:split], item)
-        mlp = self.tower.project(self.tower.user_half(query.user), self.tower.item_half(items), kernel[split:])
+        halves = self.tower.user_half(deep_user), self.tower.item_half(deep_item)
+        mlp = self.tower.project(*halves, kernel[split:])
         return gmf + mlp + bias
 
     def prepare(self) -> dict[str, Any]:
         """The items' vectors of GMF, and their half of the MLP's first layer."""
-        return {"item": self.item.embedding, "half": self.tower.item_half(jnp.arange(self.n_items))}
+        return {"item": self.item.embedding, "half": self.tower.item_half(self.tower.item.embedding)}
 
     def scores(self, cache: dict[str, Any], query: Query) -> Float[Array, "b n"]:
         """Logits of the whole catalogue."""
         kernel, bias = self.prediction()
         split = self.config.factors
         gmf = (self.user(query.user) * kernel[:split]) @ cache["item"].T
-        mlp = self.tower.project_all(self.tower.user_half(query.user), cache["half"], kernel[split:])
+        half = self.tower.user_half(self.tower.user(query.user))
+        mlp = self.tower.project_all(half, cache["half"], kernel[split:])
         return gmf + mlp + bias
 
 
@@ -191,20 +194,16 @@ class Tower(nn.Module):
             self.bias = self.param("bias", nn.initializers.zeros, (widths[0],))
         self.hidden = [nn.Dense(width, kernel_init=nn.initializers.glorot_uniform()) for width in widths[1:]]
 
-    def squared_norms(self, user: Int[Array, "b"], items: Int[Array, "b k"]) -> Float[Array, "b k"]:
-        """|p_u|^2 + |q_i|^2."""
-        return (self.user(user) ** 2).sum(-1)[:, None] + (self.item(items) ** 2).sum(-1)
-
-    def user_half(self, user: Int[Array, "b"]) -> Float[Array, "b h"]:
-        """The user's share of the first layer."""
-        vector = self.user(user)
+    def user_half(self, vector: Float[Array, "b d"]) -> Float[Array, "b h"]:
+        """A user vector's share of the first layer."""
         return vector @ self.kernel[: vector.shape[-1]] if self.depth else vector
 
-    def item_half(self, items: Int[Array, "*any"]) -> Float[Array, "*any h"]:
-        """The items' share of the first layer, with its bias."""
-        vector = self.item(items.reshape(-1))
-        half = vector @ self.kernel[vector.shape[-1] :] + self.bias if self.depth else vector
-        return half.reshape(*items.shape, half.shape[-1])
+    def item_half(self, vector: Float[Array, "*any d"]) -> Float[Array, "*any h"]:
+        """An item vector's share of the first layer, with its bias."""
+        if not self.depth:
+            return vector
+        flat = vector.reshape(-1, vector.shape[-1])
+        return (flat @ self.kernel[vector.shape[-1] :] + self.bias).reshape(*vector.shape[:-1], -1)
 
     def project(
         self, user: Float[Array, "b h"], item: Float[Array, "#b k h"], kernel: Float[Array, "d"]

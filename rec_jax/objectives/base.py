@@ -59,6 +59,7 @@ class Batch:
     items: Leaf  # int32 [b k]
     rating: Leaf  # float32 [b]
     weight: Leaf  # float32 [b]
+    label: Leaf = None  # float32 [b]: 0 where items[:, 0] is a negative too; None where it is the event's own in all
 
 
 Params: TypeAlias = Any
@@ -98,15 +99,18 @@ def build(
     draw: Callable[[Key[Array, ""], TrainData, Int[Array, "b"]], Int[Array, "b k"]] | None = None,
     l2: float = 0.0,
     offset: Callable[[TrainData], Float[Array, ""]] = lambda data: jnp.float32(0),
+    apart: bool = False,
 ) -> Recommender:
     """The bundle for objectives over events: an event's item, `negatives` drawn items, and a loss of their scores.
 
     `example_loss(scores, batch, extra)` gives one value an event. `offset(data)` is added to every score (ratings:
-    their mean). `l2` penalises the squared vectors that were looked up. InputError: the batch exceeds the data.
+    their mean). `l2` penalises the squared vectors that were looked up. `apart`: a negative is an example of its own,
+    and the batch holds `batch_size` examples of an epoch's, in random order. InputError: the batch exceeds the data.
     """
-    n_events = len(data.user)
-    if batch_size > n_events:
-        raise InputError(f"--batch-size {batch_size:,} is larger than the {n_events:,} train events; take at most that")
+    n_events, each = len(data.user), 1 + negatives if apart else 1
+    n_places = n_events * each
+    if batch_size > n_places:
+        raise InputError(f"--batch-size {batch_size:,} is larger than the {n_places:,} train events; take at most that")
 
     def init(key: Key[Array, ""], data: TrainData) -> tuple[Params, Extra]:
         query = Query(user=jnp.zeros(1, jnp.int32))
@@ -116,12 +120,14 @@ def build(
     def batch(data: TrainData, key: Key[Array, ""], epoch: Int[Array, ""], step: Int[Array, ""]) -> Batch:
         epoch_key = jax.random.fold_in(key, epoch)
         place = step * batch_size + jnp.arange(batch_size)
-        index = permuted(epoch_key, jnp.minimum(place, n_events - 1), n_events)
-        user, items = data.user[index], data.item[index][:, None]
+        index, which = jnp.divmod(permuted(epoch_key, jnp.minimum(place, n_places - 1), n_places), each)
+        user, items, label = data.user[index], data.item[index][:, None], None
         if draw is not None:
-            items = jnp.concatenate([items, draw(jax.random.fold_in(epoch_key, step + 1), data, user)], axis=1)
-        real = place < n_events
-        return Batch(user, items, data.rating[index], real * (batch_size / real.sum()))
+            drawn = draw(jax.random.fold_in(epoch_key, step + 1), data, user)
+            items = jnp.where(which[:, None] == 0, items, drawn) if apart else jnp.concatenate([items, drawn], axis=1)
+            label = (which == 0).astype(jnp.float32) if apart else None
+        real = place < n_places
+        return Batch(user, items, data.rating[index], real * (batch_size / real.sum()), label)
 
     def loss(params: Params, extra: Extra, batch: Batch, key: Key[Array, ""], step: Int[Array, ""]) -> Loss:
         scores, sown = module.apply({"params": params}, Query(batch.user), batch.items, mutable=["losses"])
@@ -141,6 +147,6 @@ def build(
     def score_candidates(cache: Any, query: Query, ids: Int[Array, "b k"]) -> Float[Array, "b k"]:
         return module.apply({"params": cache["params"]}, query, ids) + cache["extra"]["offset"]
 
-    steps = -(-n_events // batch_size)
+    steps = -(-n_places // batch_size)
     examples = n_events * (1 + negatives)
     return Recommender(init, batch, loss, prepare, scores, score_candidates, data.n_items, steps, examples)

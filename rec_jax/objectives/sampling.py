@@ -35,16 +35,35 @@ def permuted(key: Key[Array, ""], place: Int[Array, "b"], n: int) -> Int[Array, 
     return x.astype(jnp.int32)
 
 
-def _mix(x: UInt32[Array, "b"]) -> UInt32[Array, "b"]:
+def _mix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
     """MurmurHash3's finaliser: every input bit flips every output bit with probability about one half."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)
 
 
+def below(key: Key[Array, ""], shape: tuple[int, ...], n: int | Int[Array, "..."]) -> Int[Array, "..."]:
+    """Whole numbers drawn uniformly from 0..n-1, by hashing their places with two words of the key.
+
+    `jax.random.randint` spends 0.1 us a number on a CPU, which at NCF's batch is a fifth of a step; this, a hundredth.
+    Numbers differ in probability by less than n / 2^32. Checked by chi-square tests within and between keys.
+    """
+    words = jax.random.bits(key, (2,), jnp.uint32)
+    place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    return _scaled(_mix(_mix(place ^ words[0]) + words[1]), jnp.asarray(n, jnp.uint32)).astype(jnp.int32)
+
+
+def _scaled(x: UInt32[Array, "..."], n: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """The upper 32 bits of the 64-bit product x n, by halves: floor(x n / 2^32)."""
+    low, high, n_low, n_high = x & 0xFFFF, x >> 16, n & 0xFFFF, n >> 16
+    middle, other = high * n_low, low * n_high
+    carry = (low * n_low >> 16) + (middle & 0xFFFF) + (other & 0xFFFF)
+    return high * n_high + (middle >> 16) + (other >> 16) + (carry >> 16)
+
+
 def uniform_negatives(key: Key[Array, ""], b: int, k: int, n_items: int) -> Int[Array, "b k"]:
     """Items drawn uniformly, known positives among them (as in most published code)."""
-    return jax.random.randint(key, (b, k), 0, n_items)
+    return below(key, (b, k), n_items)
 
 
 def true_negatives(
@@ -61,7 +80,7 @@ def true_negatives(
     r-th non-positive is r + j, where j counts the positives p_j with p_j - j <= r: found by bisection.
     """
     first, last = start[user][:, None], start[user + 1][:, None]
-    r = jax.random.randint(key, (user.shape[0], k), 0, n_items - (last - first))
+    r = below(key, (user.shape[0], k), n_items - (last - first))
     low, high = jnp.zeros_like(r), jnp.broadcast_to(last - first, r.shape)
 
     def halve(_: Int[Array, ""], bounds: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -11,7 +11,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Key
 
 from rec_jax.config import Stopping
@@ -19,6 +18,7 @@ from rec_jax.errors import Diverged, Interrupted, UndefinedScore
 from rec_jax.objectives.base import Recommender, TrainData
 from rec_jax.train.devices import Devices, agree, any_process, is_writer
 from rec_jax.train.step import TrainState, make_chunk, settle
+from rec_jax.train.update import Update
 
 SECONDS_PER_CHUNK = 2.0
 FIRST_CHUNK_STEPS = 16
@@ -63,11 +63,16 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train, and what decides the best epoch. `stopping` None: no validation, the last epoch counts."""
+    """How long to train, and whose parameters are kept as the best: those of the epoch with the best validation, or,
+    where it was chosen before, of the epoch `keep`. Without `stopping` nothing is validated.
+    """
 
     epochs: int
     stopping: Stopping | None
     lower_is_better: bool = False
+    keep: int = 0
+    part: str = "valid"
+    """What the validated metrics are called in the record of an epoch: 'test' where the test split is traced."""
 
     @property
     def every(self) -> int:
@@ -93,7 +98,7 @@ class Watchers:
 
 def fit(
     recommender: Recommender,
-    tx: optax.GradientTransformation,
+    update: Update,
     state: TrainState,
     data: TrainData,
     key: Key[Array, ""],
@@ -110,7 +115,7 @@ def fit(
     told the seconds spent on the unfinished epoch. Raises Diverged.
     """
     chunk = devices.launch(
-        make_chunk(recommender, tx, devices.count), replicated=(True, True, False, False), donate=(0,)
+        make_chunk(recommender, update, devices.count), replicated=(True, True, False, False), donate=(0,)
     )
     keep = devices.launch(settle, replicated=(True, False, False), donate=(0,))
     steps_per_epoch, step, sign = recommender.steps_per_epoch, int(state.step), -1 if plan.lower_is_better else 1
@@ -148,11 +153,13 @@ def fit(
                         raise _diverged(step - 1, watchers.store) from error
                     if not all(map(math.isfinite, found.values())):
                         raise _diverged(step - 1, watchers.store)
-                    metrics |= {f"valid/{name}": value for name, value in found.items()}
-                    valid = float(agree(found[plan.stopping.metric]))
-                    many = keep(many, jnp.float32(sign * valid), jnp.int32(epoch))
-                    stale = int(devices.one(many.stale))
+                    metrics |= {f"{plan.part}/{name}": value for name, value in found.items()}
+                    valid = float(agree(found[plan.stopping.metric])) if not plan.keep else valid
                     timings["valid_seconds"] = time.monotonic() - began
+                if plan.keep or "valid_seconds" in timings:
+                    value = float(epoch == plan.keep) if plan.keep else sign * valid
+                    many = keep(many, jnp.float32(value), jnp.int32(epoch))
+                    stale = int(devices.one(many.stale))
                 watchers.on_epoch(Epoch(epoch, step, metrics, timings))
                 spent, began_at = 0.0, step
             share = step / (plan.epochs * steps_per_epoch)

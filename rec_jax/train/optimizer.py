@@ -5,6 +5,9 @@ import optax
 from rec_jax.config import Optimization
 from rec_jax.errors import InputError
 
+ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
+"""Adam's other constants, as its authors recommend them."""
+
 
 def schedule(config: Optimization, steps_per_epoch: int) -> optax.Schedule:
     """The learning rate by step: a linear rise over the warm-up, then constant, linear or cosine decay to 0.
@@ -37,8 +40,8 @@ def optimizer(config: Optimization, steps_per_epoch: int) -> optax.GradientTrans
         raise InputError(f"--weight-decay needs --optimizer adamw, not {config.optimizer}")
     rate = schedule(config, steps_per_epoch)
     rule = {
-        "adam": lambda: optax.adam(rate),
-        "adamw": lambda: optax.adamw(rate, weight_decay=config.weight_decay),
+        "adam": lambda: optax.adam(rate, **ADAM),
+        "adamw": lambda: optax.adamw(rate, weight_decay=config.weight_decay, **ADAM),
         "sgd": lambda: optax.sgd(rate),
     }[config.optimizer]()
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule) if config.clip_norm else rule

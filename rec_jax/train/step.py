@@ -6,13 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rec_jax.models.base import Leaf
 from rec_jax.objectives.base import Recommender, TrainData
 from rec_jax.train.devices import AXIS
+from rec_jax.train.update import Update
 
 
 @struct.dataclass
@@ -36,13 +36,13 @@ class TrainState:
     stale: Leaf  # int32
 
 
-def create(params: Any, extra: Any, tx: optax.GradientTransformation) -> TrainState:
+def create(params: Any, extra: Any, update: Update) -> TrainState:
     """The state before the first step."""
     return TrainState(
         step=jnp.int32(0),
         params=params,
         extra=extra,
-        opt_state=tx.init(params),
+        opt_state=update.init(params),
         loss_sum=jnp.float32(0),
         bad_step=jnp.int32(-1),
         best_params=jax.tree.map(jnp.copy, params),
@@ -56,7 +56,7 @@ def create(params: Any, extra: Any, tx: optax.GradientTransformation) -> TrainSt
 Chunk = Callable[[TrainState, TrainData, Key[Array, ""], Int[Array, ""]], TrainState]
 
 
-def make_chunk(recommender: Recommender, tx: optax.GradientTransformation, n_devices: int) -> Chunk:
+def make_chunk(recommender: Recommender, update: Update, n_devices: int) -> Chunk:
     """`chunk(state, data, key, steps)`: `steps` training steps as one device sees them.
 
     Every device draws the whole global batch and takes its slice, so that N devices train as one does; the number
@@ -73,16 +73,16 @@ def make_chunk(recommender: Recommender, tx: optax.GradientTransformation, n_dev
             )
             # Dropout alone may differ by device: its masks are not part of the global batch.
             noise = jax.random.fold_in(jax.random.fold_in(key, state.step), device)
-            (loss, (extra, _)), gradient = jax.value_and_grad(recommender.loss, has_aux=True)(
-                state.params, state.extra, batch, noise, state.step
-            )
-            loss, gradient = jax.lax.pmean((loss, gradient), AXIS)
-            updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+
+            def loss_of(params: Any) -> tuple[Any, Any]:
+                return recommender.loss(params, state.extra, batch, noise, state.step)
+
+            loss, (extra, _), params, opt_state = update.step(loss_of, state.params, state.opt_state)
             bad = (state.bad_step < 0) & ~jnp.isfinite(loss)
             return dataclasses.replace(
                 state,
                 step=state.step + 1,
-                params=optax.apply_updates(state.params, updates),
+                params=params,
                 extra=extra,
                 opt_state=opt_state,
                 loss_sum=jnp.where(step == 0, 0.0, state.loss_sum) + loss,
@@ -90,6 +90,15 @@ def make_chunk(recommender: Recommender, tx: optax.GradientTransformation, n_dev
             )
 
         state = jax.lax.fori_loop(0, steps, body, state)
+        if update.finish is not None:
+            params, opt_state = jax.lax.cond(
+                state.step % recommender.steps_per_epoch == 0,
+                update.finish,
+                lambda *unchanged: unchanged,
+                state.params,
+                state.opt_state,
+            )
+            state = dataclasses.replace(state, params=params, opt_state=opt_state)
         # A loss tells of the parameters before its step; what the last step made of them is looked at here.
         finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()
         broken = (state.bad_step < 0) & ~finite

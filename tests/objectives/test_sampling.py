@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from rec_jax.objectives.base import TrainData
-from rec_jax.objectives.sampling import permuted, true_negatives, uniform_negatives
+from rec_jax.objectives.sampling import _scaled, below, permuted, true_negatives, uniform_negatives
 from tests.helpers import small_dataset
 
 
@@ -60,3 +60,26 @@ def test_true_negatives_with_one_item_left_and_with_no_positive() -> None:
     drawn = true_negatives(jax.random.key(0), jnp.array([0, 1]), 200, 5, positives, start)
     assert set(np.asarray(drawn[0]).tolist()) == {2}
     assert set(np.asarray(drawn[1]).tolist()) == set(range(5))
+
+
+@pytest.mark.parametrize("n", [2, 7, 3706, 65_536, 100_003])
+def test_numbers_below_n_are_uniform_within_a_key_and_between_keys(n: int) -> None:
+    keys = jax.random.split(jax.random.key(9), 400)
+    drawn = np.asarray(jax.vmap(lambda key: below(key, (50, 4), n))(keys)).reshape(400, 200)
+    assert drawn.min() >= 0
+    assert drawn.max() < n
+    bins = min(n, 50)
+    for values in (drawn.ravel(), drawn[:, 0], drawn[:, -1]):
+        expected = np.bincount(np.arange(n) * bins // n, minlength=bins) * len(values) / n
+        assert stats.chisquare(np.bincount(values * bins // n, minlength=bins), expected).pvalue > 1e-4
+    if n > 100:
+        for x, y in ((drawn[:, :-1], drawn[:, 1:]), (drawn[:-1], drawn[1:]), (drawn, np.arange(200)[None] + 0 * drawn)):
+            assert abs(np.corrcoef(x.ravel(), y.ravel())[0, 1]) < 4 / x.size**0.5
+
+
+def test_scaled_is_the_upper_half_of_the_product() -> None:
+    rng = np.random.default_rng(0)
+    x = np.append(rng.integers(0, 2**32, 1000), [0, 2**32 - 1]).astype(np.uint32)
+    for n in (1, 3706, 65_535, 65_536, 2**31 - 1, 2**32 - 1):
+        expected = [int(a) * n >> 32 for a in x]
+        assert np.asarray(_scaled(jnp.asarray(x), jnp.uint32(n))).tolist() == expected

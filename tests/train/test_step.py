@@ -14,8 +14,8 @@ from rec_jax.errors import InputError
 from rec_jax.problem import Problem, pose
 from rec_jax.randomness import device_key
 from rec_jax.train.devices import select
-from rec_jax.train.optimizer import optimizer
 from rec_jax.train.step import TrainState, make_chunk, settle
+from rec_jax.train.update import make_update
 from rec_jax.training import blank_state, build
 from tests.helpers import small_experiment, write_small_csv
 
@@ -34,8 +34,8 @@ def steps(experiment: Experiment, problem: Problem, n_devices: int, *counts: int
     """The state after chunks of `counts` steps."""
     recommender = build(experiment, problem)
     devices = select(n_devices, experiment.optimization.batch_size)
-    tx = optimizer(experiment.optimization, recommender.steps_per_epoch)
-    chunk = devices.launch(make_chunk(recommender, tx, devices.count), replicated=(True, True, False, False))
+    update = make_update(experiment.optimization, recommender.steps_per_epoch)
+    chunk = devices.launch(make_chunk(recommender, update, devices.count), replicated=(True, True, False, False))
     state = devices.replicate(blank_state(experiment, recommender, problem))
     data = devices.replicate(problem.train)
     for count in counts:
