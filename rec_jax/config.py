@@ -238,6 +238,8 @@ def from_json(cls: Any, stored: Any, where: str = "") -> Any:
     if origin in (types.UnionType, typing.Union):
         options = [a for a in arguments if a is not type(None)]
         return None if stored is None else from_json(options[0], stored, where)
+    if origin is dict and isinstance(stored, dict):
+        return {key: from_json(arguments[1], value, f"{where}.{key}") for key, value in stored.items()}
     if origin is Literal and stored in arguments:
         return stored
     if origin is tuple and isinstance(stored, (list, tuple)):

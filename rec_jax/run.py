@@ -26,6 +26,7 @@ from rec_jax.tracking.weights_and_biases import Tracker
 from rec_jax.train.devices import Devices, is_writer, select
 from rec_jax.train.update import make_update
 from rec_jax.training import (
+    REFIT,
     Prepared,
     Session,
     Show,
@@ -131,7 +132,9 @@ def _result(session: Session, scorer: Scorer, found: dict[str, Any], times: dict
         return dict(before)
     began = time.monotonic()
     scores = score(experiment, scorer, problem, runtime)
-    times = {**times, **directory.seconds(), "test_seconds": time.monotonic() - began}
+    refit = RunDir(directory.path / REFIT).seconds()
+    seconds = {name: value + refit[name] for name, value in directory.seconds().items()}
+    times = {**times, **seconds, "test_seconds": time.monotonic() - began}
     times["total_seconds"] = times["load_seconds"] + times["fit_seconds"] + times["test_seconds"]
     result = {
         "name": experiment.name,

@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(command, List):
             table = Table("name", "users", "items", "interactions", "what")
             for name, row in DATASETS.items():
-                table.add_row(name, *(f"{count:,}" for count in row.expected), row.summary)
+                table.add_row(name, *("?" if count is None else f"{count:,}" for count in row.expected), row.summary)
             console.print(table)
         elif isinstance(command, Fetch):
             known = find(command.name)

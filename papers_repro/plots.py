@@ -1,0 +1,87 @@
+"""Pictures of published values against ours, drawn from the records."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from papers_repro.paper import Paper, Published, Series
+from papers_repro.verdicts import Line, Mean
+from rec_jax.files import atomic
+
+COLUMNS = 4
+
+
+def _figure(panels: int, columns: int) -> tuple[Any, list[Any]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(3.3 * columns, 2.7 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for unused in axes[panels:]:
+        unused.set_axis_off()
+    return figure, axes[:panels]
+
+
+def _save(figure: Any, path: Path) -> None:
+    with atomic(path) as file:
+        # Without the library's version in it, the same picture has the same bytes.
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+
+
+def series(paper: Paper, lines: Mapping[str, Line], judged: Mapping[str, Published], path: Path) -> None:
+    """A panel a series: published values (open), ours by the best epoch on test and by validation's, with intervals."""
+    figure, panels = _figure(max(1, len(paper.series)), min(COLUMNS, max(1, len(paper.series))))
+    for axes, of in zip(panels, paper.series):
+        _panel(axes, of, lines, judged)
+    handles: dict[str, Any] = {}
+    for axes in panels:
+        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.suptitle(f"{paper.title}: published and ours", fontsize=10)
+    _save(figure, path)
+
+
+def _panel(axes: Any, of: Series, lines: Mapping[str, Line], judged: Mapping[str, Published]) -> None:
+    places = list(zip(range(len(of.x)), of.cells))
+    published = [(x, judged[c].values[of.metric]) for x, c in places if c in judged and of.metric in judged[c].values]
+    if published:
+        axes.plot(*zip(*published), "o--", color="0.45", markerfacecolor="white", label="published", zorder=1)
+    for label, color, marker, column in (
+        ("ours, best epoch on test", "C1", "^", "best"),
+        ("ours, chosen on validation", "C0", "o", "chosen"),
+    ):
+        found = [
+            (x, lines[c], getattr(lines[c], column)) for x, c in places if c in lines and getattr(lines[c], column)
+        ]
+        if not found:
+            continue
+        means: list[Mean] = [values[of.metric] for _, _, values in found]
+        error = [m.half or 0.0 for m in means]
+        if column == "chosen":  # the wider of the two intervals, over users
+            error = [max(e, (u[1] - u[0]) / 2) for e, u in zip(error, (line.users[of.metric] for _, line, _ in found))]
+        style = {"color": color, "marker": marker, "capsize": 2, "markersize": 4, "linewidth": 1}
+        axes.errorbar([x for x, _, _ in found], [m.mean for m in means], yerr=error, label=label, **style)
+    axes.set_title(of.title, fontsize=9)
+    axes.set_xticks(range(len(of.x)), [f"{x:g}" for x in of.x])
+    axes.set_xlabel(of.xlabel, fontsize=8)
+    axes.set_ylabel(of.metric.upper(), fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def curves(paper: Paper, lines: Mapping[str, Line], path: Path) -> None:
+    """HR@K and NDCG@K for K = 1..10."""
+    figure, panels = _figure(2, 2)
+    for axes, metric in zip(panels, ("hr", "ndcg")):
+        for name in (name for name in paper.curves if name in lines):
+            values = [lines[name].chosen[f"{metric}@{k}"].mean for k in range(1, 11)]
+            axes.plot(range(1, 11), values, ".-", label=name)
+        axes.set(xlabel="K", ylabel=f"{metric.upper()}@K", xticks=range(1, 11))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False, fontsize=7)
+    _save(figure, path)

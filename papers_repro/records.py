@@ -1,0 +1,83 @@
+"""Records of finished seeds: one line of JSON each in `records/<cell>.jsonl`, appended under a lock, never edited."""
+
+import base64
+import dataclasses
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from papers_repro.paper import FOLDER, Cell, Record
+from rec_jax import registry
+from rec_jax.config import Experiment, changed, to_json
+from rec_jax.files import append_line, make_folder, read_lines
+from rec_jax.registry import parse_experiment
+
+METRICS = ("hr", "ndcg")
+KEPT = ["name", "experiment_hash", "seed", "metrics", "test_scored", "data", "protocol", "experiment", "machine"]
+KEPT += ["training", "code", "times", "tuning"]
+
+
+def path_of(paper: str, cell: str, folder: Path = FOLDER) -> Path:
+    """The file of a cell's records."""
+    return folder / paper / "records" / f"{cell}.jsonl"
+
+
+def record_of(cell: str, rule: str, result: dict[str, Any], per_user: dict[str, np.ndarray]) -> Record:
+    """What is kept of a run's result: HR and NDCG, and for tests between systems their values at 10 by user."""
+    kept = {name: result[name] for name in KEPT if name in result}
+    kept["metrics"] = {
+        of: {name: estimate for name, estimate in values.items() if name.split("@")[0] in METRICS}
+        for of, values in result["metrics"].items()
+    }
+    packed = {f"{metric}@10": pack(per_user[f"{rule}/{metric}@10"]) for metric in METRICS}
+    return {"cell": cell, **kept, "per_user": packed}
+
+
+def append(paper: str, record: Record, folder: Path = FOLDER) -> None:
+    """Add a record to its cell's file."""
+    path = path_of(paper, record["cell"], folder)
+    make_folder(path.parent)
+    with FileLock(path.with_suffix(".lock")):
+        append_line(path, record)
+
+
+def read(paper: str, cell: str, folder: Path = FOLDER) -> list[Record]:
+    """A cell's records, in the order they were made."""
+    found: list[Record] = read_lines(path_of(paper, cell, folder))
+    return found
+
+
+def counted(paper: str, cell: str, folder: Path = FOLDER) -> dict[int, Record]:
+    """By seed, the records that tables show: of code, paper.toml and requirements as they were committed."""
+    return {r["seed"]: r for r in read(paper, cell, folder) if r["code"]["differs_from_commit"] is False}
+
+
+def experiment_of(record: Record) -> Experiment:
+    """The Experiment of a record. InputError: today's configuration does not know it."""
+    return parse_experiment(record["experiment"])
+
+
+def matches(record: Record, cell: Cell) -> bool:
+    """Whether the record is of the cell as it stands today; what was tuned on validation may differ."""
+    found, expected = experiment_of(record), dataclasses.replace(cell.experiment, seed=record["seed"])
+    if cell.trials:
+        values = to_json(found)
+        for path in registry.space(expected):
+            value: Any = values
+            for part in path.split("."):
+                value = value[part]
+            expected = changed(expected, {path: value})
+    return found == expected
+
+
+def pack(values: np.ndarray) -> str:
+    """Values by user as text: base64 of compressed little-endian float32."""
+    return base64.b64encode(zlib.compress(values.astype("<f4").tobytes(), 9)).decode()
+
+
+def unpack(text: str) -> np.ndarray:
+    """The inverse of `pack`, in float64."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<f4").astype(np.float64)

@@ -1,0 +1,126 @@
+"""What the records of a cell say: means, intervals, the verdict on the published value, and the tests of the claims."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from papers_repro import records
+from papers_repro.paper import FOLDER, Claim, Published, Record
+from rec_jax.evaluate.significance import LEVEL, holm, paired_bootstrap, randomization_test, seed_interval
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds, with half of its 95 % t interval where there are several."""
+
+    mean: float
+    half: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A cell's seeds together."""
+
+    seeds: tuple[int, ...]
+    chosen: dict[str, Mean]
+    """HR and NDCG by name, of the epoch that validation chose."""
+    best: dict[str, Mean]
+    """The same of the epoch with the best HR@10 on test; empty where it was not traced."""
+    users: dict[str, tuple[float, float]]
+    """95 % bootstrap interval over users, of the values averaged over seeds: hr@10 and ndcg@10."""
+    epochs: int | None
+    minutes: float
+    commits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A pair of a claim: mean(first - second) over users, its interval, the p-value adjusted over the claim's pairs."""
+
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def holds(self) -> str:
+        """'yes', 'no' (the second is better) or 'undecided', at the 5 % level."""
+        return "undecided" if self.p >= LEVEL else "yes" if self.difference > 0 else "no"
+
+
+def line_of(of_seed: Mapping[int, Record], rule: str) -> Line:
+    """The seeds of a cell, summarised. They are as `records.counted` gives them, at least one."""
+    found = [of_seed[seed] for seed in sorted(of_seed)]
+    names = list(found[0]["metrics"][rule])
+    traces = [r["training"]["trace"]["by_epoch"] for r in found if "trace" in r["training"]]
+    best = [max(trace, key=lambda epoch: epoch["hr@10"]) for trace in traces]
+    by_user = {name: values_of(of_seed, name) for name in ("hr@10", "ndcg@10")}
+    return Line(
+        seeds=tuple(sorted(of_seed)),
+        chosen={name: _mean([r["metrics"][rule][name]["mean"] for r in found]) for name in names},
+        best={name: _mean([epoch[name] for epoch in best]) for name in names} if best else {},
+        users={name: _interval(values) for name, values in by_user.items()},
+        epochs=found[0]["training"].get("best_epoch"),
+        minutes=float(np.mean([r["times"]["total_seconds"] for r in found])) / 60,
+        commits=tuple(sorted({r["code"]["commit"][:10] for r in found})),
+    )
+
+
+def values_of(of_seed: Mapping[int, Record], metric: str) -> np.ndarray:
+    """A metric by user, averaged over seeds."""
+    return np.mean([records.unpack(r["per_user"][metric]) for r in of_seed.values()], axis=0)
+
+
+def _mean(values: list[float]) -> Mean:
+    found = seed_interval(values)
+    return Mean(found.mean, None if found.low is None else found.mean - found.low)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    found = paired_bootstrap(values, np.zeros_like(values), 2000)
+    return found.low, found.high
+
+
+def verdict(line: Line | None, published: Published | None, not_run: str = "") -> str:
+    """'reproduced', 'better', 'not reproduced' with the distance, 'not run' with the reason, or '' for no value.
+
+    Reproduced: every banded metric is within the band of the published value, or reaches what it is to reach;
+    better: none is below the band. Judged is the column that paper.toml names.
+    """
+    if line is None:
+        return f"not run: {not_run or 'no record yet'}"
+    if published is None:
+        return ""
+    column = line.best if published.against == "best on test" else line.chosen
+    if published.at_least:
+        short = {n: column[n].mean - least for n, least in published.at_least.items() if column[n].mean < least}
+        return _far(short) if short else "reproduced"
+    gaps = {name: column[name].mean - published.values[name] for name in published.banded}
+    # Rounded as published values are, so that a band of .010 holds .010.
+    if all(abs(round(gap, 4)) <= published.band for gap in gaps.values()):
+        return "reproduced"
+    return "better" if all(gap > 0 or round(gap, 4) >= -published.band for gap in gaps.values()) else _far(gaps)
+
+
+def _far(gaps: Mapping[str, float]) -> str:
+    return "not reproduced (" + ", ".join(f"{name} {gap:+.4f}" for name, gap in gaps.items()) + ")"
+
+
+def tested(paper: str, claim: Claim) -> list[Tested]:
+    """The claim's pairs of which both cells are on record: paired randomisation tests over users, Holm-adjusted."""
+    found, p = [], {}
+    for first, second in claim.pairs:
+        pair = [records.counted(paper, name, FOLDER) for name in (first, second)]
+        if not all(pair):
+            continue
+        a, b = (values_of(of_seed, claim.metric) for of_seed in pair)
+        compared = paired_bootstrap(a, b, RESAMPLES)
+        p[f"{first} {second}"] = randomization_test(a, b, RESAMPLES)
+        found.append((first, second, compared))
+    adjusted = holm(p) if p else {}
+    return [Tested(a, b, c.difference, c.low, c.high, adjusted[f"{a} {b}"]) for a, b, c in found]

@@ -1,0 +1,151 @@
+"""Running a paper's cells: in which order, until when, and what is skipped or taken up again."""
+
+import dataclasses
+import fnmatch
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from papers_repro import records
+from papers_repro.paper import Cell, cells, read
+from rec_jax.comparison import System, part, tuned
+from rec_jax.config import Runtime
+from rec_jax.errors import InputError
+from rec_jax.files import make_folder
+from rec_jax.problem import Problem, pose
+from rec_jax.training import Show
+
+K = tuple(range(1, 11))
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A seed of a cell that is to be run."""
+
+    cell: Cell
+    seed: int
+
+
+def units(paper: str, pattern: str = "*", seeds: int | None = None) -> list[Unit]:
+    """What there is to run: seed 1 of every cell, then the other seeds of the headline cells, then of the rest.
+
+    InputError: no cell has such a name, or one has a record of another experiment.
+    """
+    chosen = [cell for name, cell in cells(paper).items() if fnmatch.fnmatchcase(name, pattern)]
+    if not chosen:
+        raise InputError(f"--cells {pattern}: no cell of {paper} has such a name; they are {', '.join(cells(paper))}")
+    found = []
+    for cell in chosen:
+        if cell.not_run:
+            continue
+        done = records.counted(paper, cell.name)
+        if other := [seed for seed, record in done.items() if not records.matches(record, cell)]:
+            raise InputError(
+                f"{records.path_of(paper, cell.name)}: the record of seed {other[0]} is of another experiment than the "
+                "cell; name the cell anew, or give it back its experiment"
+            )
+        wanted = range(1, min(cell.seeds, seeds or cell.seeds) + 1)
+        found += [Unit(cell, seed) for seed in wanted if seed not in done]
+    return sorted(found, key=lambda unit: (unit.seed > 1, not unit.cell.headline and unit.seed > 1))
+
+
+def expected_minutes(paper: str, unit: Unit) -> float:
+    """What a seed took when it was run before, or is expected to take."""
+    took = [r["times"]["total_seconds"] / 60 for r in records.counted(paper, unit.cell.name).values()]
+    return max(took) if took else unit.cell.minutes
+
+
+def run_paper(
+    paper: str,
+    runtime: Runtime,
+    *,
+    pattern: str = "*",
+    seeds: int | None = None,
+    budget: float | None = None,
+    show: Show = lambda stage, progress: None,
+    tell: Tell = print,
+) -> int:
+    """Run what has no record yet; the number of records made. A unit that another process runs is passed over.
+
+    At the end of the `budget` in minutes the training that runs is saved, to be taken up by the next call.
+    InputError: bad cells or records.
+    """
+    todo, done, problems = units(paper, pattern, seeds), 0, dict[tuple[object, ...], Problem]()
+    began = time.monotonic()
+    with _alarm(budget, tell):
+        for number, unit in enumerate(todo):
+            left = sum(expected_minutes(paper, other) for other in todo[number:])
+            name = f"{unit.cell.name} seed {unit.seed}"
+            with _held(runtime.runs / f".{paper}-{unit.cell.name}-{unit.seed}.lock") as mine:
+                if not mine or unit.seed in records.counted(paper, unit.cell.name):
+                    continue
+                tell(f"[{number + 1}/{len(todo)}] {name}: about {expected_minutes(paper, unit):.1f} min of {left:.0f}")
+                at = time.monotonic()
+                run_unit(paper, unit, runtime, problems, show, tell)
+            done += 1
+            tell(f"{name}: {(time.monotonic() - at) / 60:.1f} min; {(time.monotonic() - began) / 60:.0f} min so far")
+    return done
+
+
+def run_unit(
+    paper: str, unit: Unit, runtime: Runtime, problems: dict[tuple[object, ...], Problem], show: Show, tell: Tell
+) -> None:
+    """Tune where the cell asks for it, run, and append the record."""
+    experiment = unit.cell.experiment
+    key = (experiment.data, experiment.preparation, experiment.protocol, experiment.stopping.rule)
+    problem = problems.get(key) or problems.setdefault(key, pose(experiment, runtime.data_dir))
+    runtime = dataclasses.replace(runtime, k=tuple(k for k in K if k <= problem.dataset.n_items))
+    system = tuned(System(unit.cell.name, experiment), unit.cell.trials, problem, runtime, show, tell)
+    made = part(system, unit.seed, problem, runtime, show)
+    rule = read(paper).rule
+    records.append(paper, records.record_of(unit.cell.name, rule, made.result, made.per_user))
+    at_10 = " ".join(f"{m.upper()}@10 {made.result['metrics'][rule][f'{m}@10']['mean']:.4f}" for m in records.METRICS)
+    tell(f"{unit.cell.name} seed {unit.seed}: {at_10}")
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Whether the lock could be had: not while another process runs the same."""
+    make_folder(path.parent)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _alarm(minutes: float | None, tell: Tell) -> Iterator[None]:
+    """Ctrl-C after that many minutes, which is no error: training finishes its chunk and saves its state."""
+    rang = threading.Event()
+
+    def ring() -> None:
+        rang.set()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(60 * minutes, ring) if minutes is not None else None
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        if not rang.is_set():
+            raise
+        tell(f"the budget of {minutes:g} minutes is used up; the next call goes on from here {interruption}")
+    finally:
+        if timer is not None:
+            timer.cancel()
