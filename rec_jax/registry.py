@@ -15,7 +15,7 @@ from rec_jax.baselines import content, ease, fm, graph, ials, neighbours, nmf, p
 from rec_jax.config import Experiment, Optimization, Stopping, from_json
 from rec_jax.data.registry import DATASETS
 from rec_jax.errors import InputError, did_you_mean
-from rec_jax.models import mf, ncf
+from rec_jax.models import dmf, mf, ncf
 from rec_jax.models.base import Scorer
 from rec_jax.objectives import pairwise, pointwise, rating
 from rec_jax.objectives.base import Recommender
@@ -136,6 +136,16 @@ MODELS: dict[str, Model] = {
         objective="bpr",
         # Pairs say less than an event with four negatives: more of them a step, and more epochs, in less time.
         defaults={"optimization": Optimization(batch_size=1024, learning_rate=0.005), "epochs": 60},
+    ),
+    "dmf": Model(
+        "deep matrix factorisation: towers over rows of ratings (Xue et al. 2017)",
+        dmf.DMFConfig,
+        dmf.DMF,
+        defaults={
+            "loss": pointwise.Pointwise(negatives=7, graded=True),
+            "optimization": Optimization(learning_rate=1e-4),
+        },
+        space={"optimization.learning_rate": Real(3e-5, 3e-3)},
     ),
 }
 
@@ -290,7 +300,8 @@ def experiment(model: str, objective: str | None = None, **changes: Any) -> Expe
         optimization=Optimization(),
         stopping=Stopping(metric=trained_by.metric),
     )
-    return dataclasses.replace(default, **{**chosen.defaults, **changes})
+    own = {k: v for k, v in chosen.defaults.items() if k != "loss" or objective == chosen.objective}
+    return dataclasses.replace(default, **{**own, **changes})
 
 
 def parse_experiment(stored: dict[str, Any]) -> Experiment:

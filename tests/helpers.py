@@ -9,6 +9,7 @@ import numpy as np
 from rec_jax import registry
 from rec_jax.config import Experiment, Optimization, Protocol, Runtime, Stopping
 from rec_jax.data.interactions import Dataset, build_dataset
+from rec_jax.models.dmf import DMFConfig
 
 N_USERS, N_ITEMS = 30, 20
 
@@ -54,6 +55,8 @@ def small_experiment(csv: Path, model: str = "neumf", objective: str | None = No
         stopping=Stopping(metric=base.stopping.metric.replace("@10", "@3"), patience=0),
         epochs=4,
     )
+    if model == "dmf":  # towers of a paper's width are not for thirty users
+        base = dataclasses.replace(base, architecture=DMFConfig((16, 8), (16, 8)))
     return dataclasses.replace(base, **changes)
 
 

@@ -6,7 +6,12 @@ A module here scores users against items through three methods:
 - `prepare() -> cache`: what does not depend on the user, computed once an evaluation;
 - `scores(cache, query) -> [b, n]`: the whole catalogue.
 
-It sows the squared norms of the vectors it looked up, [b, k], as `losses/l2` for objectives that penalise them,
-and names in `user_tables` the parameters that hold one row a user: these alone are learnt when an unseen user
-is folded in.
+It sows the squared norms of the vectors it looked up, as `losses/l2_user` [b] and `losses/l2_item` [b, k], for
+objectives that penalise them, and names in `user_tables` the parameters that hold one row a user: these alone are
+learnt when an unseen user is folded in; without them, none can be.
+
+A module that reads the log itself (ratings, graphs) has two methods more:
+
+- `fixed(data) -> {collection: arrays}`: linen collections that are kept beside the parameters and not trained;
+- `candidates(cache, query, items[b, k]) -> [b, k]`: the scores of candidates from the cache, where that is less work.
 """

@@ -47,11 +47,13 @@ class MF(nn.Module):
     def __call__(self, query: Query, items: Int[Array, "b k"]) -> Float[Array, "b k"]:
         """Scores of `items` for each user."""
         user, item = self.user(query.user), self.item(items)
-        score, norm = jnp.einsum("bd,bkd->bk", user, item), (user**2).sum(-1)[:, None] + (item**2).sum(-1)
+        score, of_user, of_item = jnp.einsum("bd,bkd->bk", user, item), (user**2).sum(-1), (item**2).sum(-1)
         if self.config.biases:
             user_bias, item_bias = self.user_bias(query.user), self.item_bias(items)[..., 0]
-            score, norm = score + user_bias + item_bias + self.bias, norm + user_bias**2 + item_bias**2
-        self.sow("losses", "l2", norm)
+            score = score + user_bias + item_bias + self.bias
+            of_user, of_item = of_user + user_bias[:, 0] ** 2, of_item + item_bias**2
+        self.sow("losses", "l2_user", of_user)
+        self.sow("losses", "l2_item", of_item)
         return score
 
     def prepare(self) -> dict[str, Any]:

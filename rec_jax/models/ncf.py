@@ -70,7 +70,8 @@ class GMF(nn.Module):
     def __call__(self, query: Query, items: Int[Array, "b k"]) -> Float[Array, "b k"]:
         """Logits of `items` for each user."""
         user, item = self.user(query.user), self.item(items)
-        self.sow("losses", "l2", (user**2).sum(-1)[:, None] + (item**2).sum(-1))
+        self.sow("losses", "l2_user", (user**2).sum(-1))
+        self.sow("losses", "l2_item", (item**2).sum(-1))
         kernel, bias = self.prediction()
         return jnp.einsum("bd,bkd->bk", user * kernel, item) + bias
 
@@ -100,7 +101,8 @@ class MLP(nn.Module):
     def __call__(self, query: Query, items: Int[Array, "b k"]) -> Float[Array, "b k"]:
         """Logits of `items` for each user."""
         user, item = self.tower.user(query.user), self.tower.item(items)
-        self.sow("losses", "l2", (user**2).sum(-1)[:, None] + (item**2).sum(-1))
+        self.sow("losses", "l2_user", (user**2).sum(-1))
+        self.sow("losses", "l2_item", (item**2).sum(-1))
         kernel, bias = self.prediction()
         return self.tower.project(self.tower.user_half(user), self.tower.item_half(item), kernel) + bias
 
@@ -134,8 +136,8 @@ class NeuMF(nn.Module):
         """Logits of `items` for each user."""
         user, item = self.user(query.user), self.item(items)
         deep_user, deep_item = self.tower.user(query.user), self.tower.item(items)
-        of_user, of_item = ((a**2).sum(-1) + (b**2).sum(-1) for a, b in ((user, deep_user), (item, deep_item)))
-        self.sow("losses", "l2", of_user[:, None] + of_item)
+        self.sow("losses", "l2_user", (user**2).sum(-1) + (deep_user**2).sum(-1))
+        self.sow("losses", "l2_item", (item**2).sum(-1) + (deep_item**2).sum(-1))
         kernel, bias = self.prediction()
         split = self.config.factors
         gmf = jnp.einsum("bd,bkd->bk", user * kernel[:split], item)

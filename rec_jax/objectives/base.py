@@ -1,7 +1,8 @@
 """A trainable recommender: a module plus an objective, as a bundle of pure functions over parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import flax.linen as nn
@@ -100,22 +101,34 @@ def build(
     l2: float = 0.0,
     offset: Callable[[TrainData], Float[Array, ""]] = lambda data: jnp.float32(0),
     apart: bool = False,
+    frequency: float = 1.0,
+    kept: Mapping[str, Callable[[TrainData], Any]] = MappingProxyType({}),
 ) -> Recommender:
     """The bundle for objectives over events: an event's item, `negatives` drawn items, and a loss of their scores.
 
     `example_loss(scores, batch, extra)` gives one value an event. `offset(data)` is added to every score (ratings:
     their mean). `l2` penalises the squared vectors that were looked up. `apart`: a negative is an example of its own,
-    and the batch holds `batch_size` examples of an epoch's, in random order. InputError: the batch exceeds the data.
+    and the batch holds `batch_size` examples of an epoch's, in random order. `frequency`: a row's penalty over an epoch
+    is proportional to how often it is looked up, to this power. `kept`: what the loss finds in `extra`, by name, from
+    the data. InputError: the batch exceeds the data.
     """
     n_events, each = len(data.user), 1 + negatives if apart else 1
     n_places = n_events * each
     if batch_size > n_places:
         raise InputError(f"--batch-size {batch_size:,} is larger than the {n_places:,} train events; take at most that")
 
+    fixed: dict[str, Any] = module.fixed(data) if hasattr(module, "fixed") else {}
+
     def init(key: Key[Array, ""], data: TrainData) -> tuple[Params, Extra]:
-        query = Query(user=jnp.zeros(1, jnp.int32))
-        variables = module.init(key, query, jnp.zeros((1, 1), jnp.int32))
-        return variables["params"], {"offset": offset(data)}
+        query, extra = Query(user=jnp.zeros(1, jnp.int32)), {name: of(data) for name, of in kept.items()}
+        extra["offset"] = offset(data)
+        if fixed:
+            extra["fixed"] = fixed
+        if frequency != 1:
+            extra["rarity"] = _rarity(data, negatives, frequency)
+        one_item, rngs = jnp.zeros((1, 1), jnp.int32), {"params": key}
+        _, drawn = module.apply(fixed, query, one_item, rngs=rngs, mutable=["params", "losses"])
+        return drawn["params"], extra
 
     def batch(data: TrainData, key: Key[Array, ""], epoch: Int[Array, ""], step: Int[Array, ""]) -> Batch:
         epoch_key = jax.random.fold_in(key, epoch)
@@ -129,24 +142,44 @@ def build(
         real = place < n_places
         return Batch(user, items, data.rating[index], real * (batch_size / real.sum()), label)
 
+    def variables(params: Params, extra: Extra) -> dict[str, Any]:
+        return {"params": params, **extra.get("fixed", {})}
+
     def loss(params: Params, extra: Extra, batch: Batch, key: Key[Array, ""], step: Int[Array, ""]) -> Loss:
-        scores, sown = module.apply({"params": params}, Query(batch.user), batch.items, mutable=["losses"])
+        scores, sown = module.apply(variables(params, extra), Query(batch.user), batch.items, mutable=["losses"])
         value = example_loss(scores + extra["offset"], batch, extra)
         total = (batch.weight * value).mean()
         if l2 > 0:
-            total += l2 * (batch.weight[:, None] * sown["losses"]["l2"][0]).mean()
+            of_user, of_item = sown["losses"]["l2_user"][0], sown["losses"]["l2_item"][0]
+            if frequency != 1:
+                rarity = extra["rarity"]
+                of_user, of_item = of_user * rarity["user"][batch.user], of_item * rarity["item"][batch.items]
+            total += l2 * (batch.weight * (of_user + of_item.mean(axis=1))).mean()
         return total, (extra, {})
 
     def prepare(params: Params, extra: Extra) -> Any:
-        return {"params": params, "extra": extra, "items": module.apply({"params": params}, method="prepare")}
+        return {"params": params, "extra": extra, "items": module.apply(variables(params, extra), method="prepare")}
 
     def scores(cache: Any, query: Query) -> Float[Array, "b n"]:
-        value = module.apply({"params": cache["params"]}, cache["items"], query, method="scores")
-        return value + cache["extra"]["offset"]
+        known = variables(cache["params"], cache["extra"])
+        return module.apply(known, cache["items"], query, method="scores") + cache["extra"]["offset"]
 
     def score_candidates(cache: Any, query: Query, ids: Int[Array, "b k"]) -> Float[Array, "b k"]:
-        return module.apply({"params": cache["params"]}, query, ids) + cache["extra"]["offset"]
+        known = variables(cache["params"], cache["extra"])
+        if hasattr(module, "candidates"):
+            return module.apply(known, cache["items"], query, ids, method="candidates") + cache["extra"]["offset"]
+        return module.apply(known, query, ids) + cache["extra"]["offset"]
 
     steps = -(-n_places // batch_size)
     examples = n_events * (1 + negatives)
     return Recommender(init, batch, loss, prepare, scores, score_candidates, data.n_items, steps, examples)
+
+
+def _rarity(data: TrainData, negatives: int, frequency: float) -> dict[str, Array]:
+    """(how often a row is looked up in an epoch, relative to the average row)^(frequency - 1), of users and items."""
+    of_user = jnp.bincount(data.user, length=data.n_users) * (1.0 + negatives)
+    of_item = jnp.bincount(data.item, length=data.n_items) + len(data.item) * negatives / data.n_items
+    return {
+        name: (jnp.maximum(count, 1.0) / count.mean()) ** (frequency - 1)
+        for name, count in (("user", of_user), ("item", of_item))
+    }

@@ -18,9 +18,12 @@ class Negatives:
     negatives: int = 4
     """Negatives a positive."""
     exclude_positives: bool = False
-    """Never draw an item that the user has in train (as published, NCF draws from all items)."""
+    """Never draw an item that the user has in train."""
     l2: float = 0.0
     """Penalty on the squared vectors of each (user, item) pair of the batch."""
+    frequency: float = 1.0
+    """Exponent of a row's frequency in its penalty: 1 as often as it comes (each lookup is penalised alike), 0 the
+    same for every row, whatever its events."""
 
 
 def drawer(config: Negatives, data: TrainData) -> Callable[[Key[Array, ""], TrainData, Int[Array, "b"]], Array]:

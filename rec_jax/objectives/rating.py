@@ -16,6 +16,9 @@ class Rating:
 
     l2: float = 0.02
     """Penalty on the squared vectors of each (user, item) pair of the batch."""
+    frequency: float = 1.0
+    """Exponent of a row's frequency in its penalty: 1 as often as it comes (each lookup is penalised alike), 0 the
+    same for every row, whatever its events."""
 
 
 def rating(module: nn.Module, config: Rating, data: TrainData, batch_size: int) -> Recommender:
@@ -27,4 +30,6 @@ def rating(module: nn.Module, config: Rating, data: TrainData, batch_size: int) 
     def mean_rating(data: TrainData) -> Float[Array, ""]:
         return jnp.mean(data.rating)
 
-    return build(module, data, batch_size, 0, example_loss, l2=config.l2, offset=mean_rating)
+    return build(
+        module, data, batch_size, 0, example_loss, l2=config.l2, offset=mean_rating, frequency=config.frequency
+    )

@@ -33,4 +33,5 @@ def test_scores_and_penalty(biases: bool) -> None:
     np.testing.assert_allclose(
         module.apply({"params": p}, cache, query, method="scores"), expected, rtol=1e-5, atol=1e-5
     )
-    np.testing.assert_allclose(sown["losses"]["l2"][0], norms, rtol=1e-5)
+    found = sown["losses"]["l2_user"][0][:, None] + sown["losses"]["l2_item"][0]
+    np.testing.assert_allclose(found, norms, rtol=1e-5)
