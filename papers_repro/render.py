@@ -10,6 +10,7 @@ from papers_repro.bands import paper_at
 from papers_repro.paper import FOLDER, Cell, Paper, Published, cells, names, published, read
 from papers_repro.verdicts import Line, Mean, line_of, tested, verdict
 from rec_jax.files import atomic
+from rec_jax.registry import OWN
 
 
 def lines_of(paper: str) -> dict[str, Line]:
@@ -30,7 +31,21 @@ def asked(paper: str, cell: str) -> Published | None:
 
 def verdicts_of(paper: str, lines: dict[str, Line]) -> dict[str, str]:
     """The verdict on every cell."""
-    return {name: verdict(lines.get(name), asked(paper, name), cell.not_run) for name, cell in cells(paper).items()}
+    return {
+        name: verdict(lines.get(name), asked(paper, name), cell.not_run, best_baseline(cell, paper, lines))
+        for name, cell in cells(paper).items()
+    }
+
+
+def best_baseline(cell: Cell, paper: str, lines: dict[str, Line]) -> dict[str, Mean] | None:
+    """The tuned baseline with the highest NDCG@10 on the same log, of those on record."""
+    known = cells(paper)
+    same = [
+        line
+        for name, line in lines.items()
+        if known[name].experiment.objective == OWN and known[name].experiment.data == cell.experiment.data
+    ]
+    return max(same, key=lambda line: line.chosen["ndcg@10"].mean).chosen if same else None
 
 
 def page(paper: str) -> str:
@@ -69,7 +84,7 @@ def page(paper: str) -> str:
 
 
 def _counts(found: dict[str, str], known: dict[str, Cell]) -> str:
-    with_value = [text for text in found.values() if text and not text.startswith("not run")]
+    with_value = [text for text in found.values() if text and not text.startswith(("not run", "not judged"))]
     good = [text for text in with_value if text in ("reproduced", "better")]
     missing = [name for name, text in found.items() if text.startswith("not run") and not known[name].not_run]
     blocked = [name for name, text in found.items() if known[name].not_run]
@@ -104,7 +119,9 @@ def _published(value: Published | None) -> str:
     if value is None:
         return "–"
     shown = "/".join(f"{number:.4f}".lstrip("0").rstrip("0") for number in value.values.values())
-    return f"{shown} [{value.grade}]" + (f" {value.source}" if value.source else "")
+    beside = "/".join(f"{number:.4f}".lstrip("0").rstrip("0") for number in value.beside.values())
+    said = f"{shown} [{value.grade}]" + (f" {value.source}" if value.source else "")
+    return said + (f"; its best baseline {beside}" if beside else "")
 
 
 def _pair(column: dict[str, Mean]) -> str:

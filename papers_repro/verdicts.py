@@ -86,11 +86,14 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return found.low, found.high
 
 
-def verdict(line: Line | None, published: Published | None, not_run: str = "") -> str:
+def verdict(
+    line: Line | None, published: Published | None, not_run: str = "", baseline: Mapping[str, Mean] | None = None
+) -> str:
     """'reproduced', 'better', 'not reproduced' with the distance, 'not run' with the reason, or '' for no value.
 
     Reproduced: every banded metric is within the band of the published value, or reaches what it is to reach;
-    better: none is below the band. Judged is the column that paper.toml names.
+    better: none is below the band. Judged is the column that paper.toml names; where it gives the published table's
+    best baseline, the distance to ours, `baseline`.
     """
     if line is None:
         return f"not run: {not_run or 'no record yet'}"
@@ -100,7 +103,11 @@ def verdict(line: Line | None, published: Published | None, not_run: str = "") -
     if published.at_least:
         short = {n: column[n].mean - least for n, least in published.at_least.items() if column[n].mean < least}
         return _far(short) if short else "reproduced"
+    if published.beside and baseline is None:
+        return "not judged: no tuned baseline on record"
     gaps = {name: column[name].mean - published.values[name] for name in published.banded}
+    if published.beside and baseline is not None:
+        gaps = {name: gap - (baseline[name].mean - published.beside[name]) for name, gap in gaps.items()}
     # Rounded as published values are, so that a band of .010 holds .010.
     if all(abs(round(gap, 4)) <= published.band for gap in gaps.values()):
         return "reproduced"

@@ -1,0 +1,1 @@
+"""Xue et al., "Deep Matrix Factorization Models for Recommender Systems", IJCAI 2017."""
