@@ -45,8 +45,8 @@ class Protocol:
     """With --refit: the seed of the training in which validation chooses the epochs, shared by the runs of all seeds
     (0: each run's own)."""
     trace_test: bool = False
-    """With --refit: train on to --epochs and score the test split, under the first of --candidates, after each epoch.
-    Nothing is chosen by it; it shows what choosing on the test split, as some papers did, would have reported."""
+    """With --refit: train on to --epochs and score the test split, under the first of --candidates, where validation
+    would have been. Nothing is chosen by it: it shows what papers that choose on the test split would report."""
     split_seed: int = 0
     """Seed of a random split and of drawn candidates: the same for all models and seeds that are compared."""
 

@@ -69,8 +69,8 @@ def load(run: Path, data_dir: Path | None = None) -> Saved:
         unfinished = int(state.step) < directory.experiment().epochs * recommender.steps_per_epoch
     if state is None or unfinished:
         raise InputError(f"{run}: has no validated parameters yet; train on with --resume")
-    params, extra = (state.params, state.extra) if refit else (state.best_params, state.best_extra)
-    return Saved(experiment, problem, params, extra, scorer_of(experiment, recommender, params, extra))
+    scorer = scorer_of(experiment, recommender, state.best_params, state.best_extra)
+    return Saved(experiment, problem, state.best_params, state.best_extra, scorer)
 
 
 def recommend(saved: Saved, user: str, k: int = 10) -> list[Recommendation]:

@@ -16,9 +16,10 @@ from rec_jax.config import Experiment, Optimization, Runtime
 from rec_jax.data.interactions import Interactions
 from rec_jax.data.splits import Split
 from rec_jax.errors import InputError
-from rec_jax.evaluate.metrics import ERRORS
+from rec_jax.evaluate.metrics import ERRORS, per_user
+from rec_jax.evaluate.ranking import rank
 from rec_jax.evaluate.ratings import mae, rating_errors, rmse
-from rec_jax.evaluate.report import evaluate, validation
+from rec_jax.evaluate.report import validation
 from rec_jax.files import make_folder
 from rec_jax.models.base import Scorer
 from rec_jax.objectives.base import Recommender, TrainData
@@ -285,9 +286,9 @@ def validate(experiment: Experiment, scorer: Scorer, problem: Problem) -> dict[s
 
 def trace(scorer: Scorer, problem: Problem, ks: tuple[int, ...]) -> dict[str, float]:
     """HR and NDCG on the test split, under the first of its candidate rules."""
-    rule = problem.protocol.candidates[0]
-    values = evaluate(problem.asked(scorer), problem.test[rule], ks)
-    return {f"{metric}@{k}": float(np.nanmean(values[f"{metric}@{k}"])) for k in ks for metric in ("hr", "ndcg")}
+    ranks = rank(problem.asked(scorer), problem.test[problem.protocol.candidates[0]])
+    values = per_user(ranks, [f"{metric}@{k}" for k in ks for metric in ("hr", "ndcg")])
+    return {name: float(np.nanmean(of)) for name, of in values.items()}
 
 
 def _plan(experiment: Experiment, choice: Choice | None) -> Plan:
@@ -296,7 +297,7 @@ def _plan(experiment: Experiment, choice: Choice | None) -> Plan:
         return Plan(experiment.epochs, experiment.stopping, lower_is_better(experiment))
     if not experiment.protocol.trace_test:
         return Plan(choice.epoch, None, keep=choice.epoch)
-    traced = dataclasses.replace(experiment.stopping, patience=0, every=1)
+    traced = dataclasses.replace(experiment.stopping, patience=0)
     return Plan(experiment.epochs, traced, keep=choice.epoch, part="test")
 
 

@@ -6,7 +6,6 @@ The paper's settings: towers [512, 64] and [1024, 64], 7 negatives, Adam at 1e-4
 a step takes 20,000 positives with their negatives, so that each tower runs once for all of them.
 """
 
-
 from papers_repro.paper import Cell
 from rec_jax import registry
 from rec_jax.config import Experiment, Optimization, Protocol, Stopping
