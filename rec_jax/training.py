@@ -93,7 +93,7 @@ class Trained:
     params: Any
     extra: Any
     choice: Choice
-    trace: list[dict[str, float]]
+    trace: list[dict[str, Any]]
 
 
 def fit_baseline(experiment: Experiment, split: Split) -> Scorer:
@@ -254,7 +254,7 @@ def _validated(session: Session, start: Prepared) -> tuple[TrainState, Choice]:
     return state, choice
 
 
-def _trace(session: Session) -> list[dict[str, float]]:
+def _trace(session: Session) -> list[dict[str, Any]]:
     """The test metrics of a refit's epochs, where they were asked for."""
     if session.directory is None or not session.experiment.protocol.trace_test:
         return []

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from rec_jax.evaluate.metrics import per_user
 from rec_jax.evaluate.ranking import rank
 from rec_jax.models.base import Query
 from rec_jax.recommend import load
-from rec_jax.registry import BASELINES, experiment
+from rec_jax.registry import BASELINES, MODELS, experiment
 from rec_jax.run import run
 from rec_jax.tracking.rundir import RunDir
 from tests.helpers import quick, small_experiment, write_small_csv
@@ -85,6 +86,86 @@ def test_a_refit_trains_the_pretrained_stages_again_too(csv: Path, tmp_path: Pat
         chosen, again = (RunDir(tmp_path / "a" / where / stage) for where in ("", "refit"))
         values = [row["valid/ndcg@3"] for row in chosen.rows(chosen.metrics)]
         assert len(again.rows(again.metrics)) == 1 + int(np.argmax(values))
+
+
+def chosen_by_one_seed(csv: Path, seed: int, **changes: Any) -> Experiment:
+    base = small_experiment(csv, "neumf", epochs=4, seed=seed, **changes)
+    protocol = dataclasses.replace(base.protocol, refit=True, choice_seed=1)
+    return dataclasses.replace(base, protocol=protocol)
+
+
+def test_one_seed_chooses_the_epochs_of_all(csv: Path, tmp_path: Path) -> None:
+    """Seed 2 trains for as many epochs as seed 1's validation chose, which is done once, pre-training included."""
+    base = small_experiment(csv, "neumf")
+    architecture = dataclasses.replace(base.architecture, pretrain_epochs=3)
+    first, second = (
+        run(
+            chosen_by_one_seed(csv, seed, architecture=architecture),
+            quick(tmp_path / f"seed-{seed}", runs=tmp_path),
+        ).result["training"]
+        for seed in (1, 2)
+    )
+    assert second == first | {"chosen_with_seed": 1}
+    alone = small_experiment(csv, "neumf", epochs=4, architecture=architecture)
+    chosen = run(alone, quick(tmp_path / "alone")).result["training"]
+    assert chosen["best_epoch"] == first["best_epoch"]
+    assert chosen["pretrain_epochs"] == first["pretrain_epochs"]
+    assert sorted(path.name.split("-")[0] for path in (tmp_path / "choices").iterdir() if path.is_dir()) == [
+        "gmf",
+        "mlp",
+        "neumf",
+    ]
+    for seed in (1, 2):
+        refit = RunDir(tmp_path / f"seed-{seed}" / "refit")
+        assert [row["epoch"] for row in refit.rows(refit.metrics)] == list(range(1, first["best_epoch"] + 1))
+
+
+def test_a_trace_shows_the_test_split_and_chooses_nothing(csv: Path, tmp_path: Path) -> None:
+    plain = chosen_by_one_seed(csv, 2)
+    traced = dataclasses.replace(plain, protocol=dataclasses.replace(plain.protocol, trace_test=True))
+    one, two = run(plain, quick(tmp_path / "a", runs=tmp_path)), run(traced, quick(tmp_path / "b", runs=tmp_path / "r"))
+    assert one.result["metrics"] == two.result["metrics"]
+    trace = two.result["training"]["trace"]
+    assert (trace["rule"], trace["part"]) == ("full", "test")
+    assert [row["epoch"] for row in trace["by_epoch"]] == [1, 2, 3, 4]
+    chosen = trace["by_epoch"][two.result["training"]["best_epoch"] - 1]
+    for name in ("hr@3", "ndcg@3"):
+        assert chosen[name] == pytest.approx(two.result["metrics"]["full"][name]["mean"], abs=1e-6)
+    assert (one.result["test_scored"], two.result["test_scored"]) == (1, 5)
+    saved = load(tmp_path / "b", tmp_path)
+    for x, y in zip(jax.tree.leaves(saved.params), jax.tree.leaves(two.scorer.cache["params"]), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_pretrained_model_takes_what_finished_runs_left(csv: Path, tmp_path: Path) -> None:
+    """GMF and MLP, run before with the same seed, are not trained again for NeuMF."""
+    base = small_experiment(csv, "neumf")
+    plain = dataclasses.replace(base.optimization, learning_rate=base.architecture.pretrain_learning_rate)
+    neumf = chosen_by_one_seed(csv, 1, architecture=dataclasses.replace(base.architecture, pretrain_epochs=4))
+    for seed in (1, 2):
+        for model in ("gmf", "mlp"):
+            part = dataclasses.replace(neumf, model=model, optimization=plain, seed=seed)
+            config = MODELS[model].config
+            shared = {f.name: getattr(base.architecture, f.name) for f in dataclasses.fields(config)}
+            run(
+                dataclasses.replace(part, architecture=config(**shared)),
+                quick(tmp_path / dataclasses.replace(part, architecture=config(**shared)).name, runs=tmp_path),
+            )
+    found = []
+    for folder, stages in ((tmp_path, 0), (tmp_path / "elsewhere", 2)):
+        made = run(dataclasses.replace(neumf, seed=2), quick(folder / "neumf", runs=folder))
+        assert len(list((folder / "neumf" / "refit").glob("pretrain-*"))) == stages
+        found.append(made.scorer.cache["params"])
+    for x, y in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("flag", ["choice_seed", "trace_test"])
+def test_what_belongs_to_a_refit_is_refused_without_one(csv: Path, tmp_path: Path, flag: str) -> None:
+    base = small_experiment(csv)
+    protocol = dataclasses.replace(base.protocol, **{flag: 1 if flag == "choice_seed" else True})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="is for a model that is trained, with --refit"):
+        run(dataclasses.replace(base, protocol=protocol), quick(tmp_path / "a"))
 
 
 @pytest.mark.parametrize("name", ["ease", "mf"])

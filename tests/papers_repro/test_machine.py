@@ -1,0 +1,246 @@
+"""The machine for tables on a small log: order, records, budget, verdicts, pages, and what check finds."""
+
+import dataclasses
+import json
+import shutil
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from papers_repro import __main__ as command
+from papers_repro import bands, check, paper, records, render, verdicts, work
+from papers_repro.paper import Cell, Published
+from papers_repro.verdicts import Line, Mean, verdict
+from rec_jax.config import Runtime
+from rec_jax.errors import InputError
+from rec_jax.registry import experiment
+from tests.helpers import small_experiment, write_small_csv
+
+TOML = """
+title = "A paper"
+authors = "A. Author"
+venue = "A venue"
+link = "https://example.org"
+data = "a small log"
+protocol = "the last event held out"
+rule = "full"
+differences = ["None but size."]
+learned = "Little."
+curves = ["mf"]
+
+[[cells]]
+name = "mf"
+values = { "hr@10" = 0.5, "ndcg@10" = 0.3 }
+band = 1.0
+against = "best on test"
+
+[[series]]
+title = "both"
+cells = ["mf", "popularity"]
+x = [1, 2]
+
+[[claims]]
+statement = "MF is better than popularity"
+pairs = [["mf", "popularity"]]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of papers with one, 'small', whose cells run in a second; its commits are all as committed."""
+    csv = write_small_csv(tmp_path / "log.csv")
+    there = tmp_path / "papers"
+    (there / "small").mkdir(parents=True)
+    (there / "small" / "paper.toml").write_text(TOML)
+    (there / "small" / "cells.py").write_text("# known to the test")
+    mf = small_experiment(csv, "mf", epochs=2)
+    mf = dataclasses.replace(mf, protocol=dataclasses.replace(mf.protocol, refit=True, choice_seed=1, trace_test=True))
+    popular = experiment("popularity", data=mf.data, columns=mf.columns, protocol=mf.protocol, stopping=mf.stopping)
+    plain = dataclasses.replace(mf.protocol, choice_seed=0, trace_test=False)
+    ease = experiment("ease", data=mf.data, columns=mf.columns, protocol=plain, stopping=mf.stopping)
+    module = types.ModuleType("papers_repro.small.cells")
+    module.cells = lambda: [  # type: ignore[attr-defined]
+        Cell("mf", mf, 2),
+        Cell("popularity", dataclasses.replace(popular, protocol=plain), headline=True, seeds=2),
+        Cell("ease", ease, trials=2),
+        Cell("far", mf, not_run="data"),
+    ]
+    monkeypatch.setitem(sys.modules, "papers_repro.small.cells", module)
+    for place in (paper, records, verdicts, render, check, bands):
+        monkeypatch.setattr(place, "FOLDER", there, raising=False)
+    for function in (paper.read, paper.names, records.path_of, records.append, records.read, records.counted):
+        monkeypatch.setattr(function, "__defaults__", (there,))
+    monkeypatch.setattr(bands, "paper_at", lambda commit, name: paper.read(name))
+    for place in (render, check):
+        monkeypatch.setattr(place, "paper_at", lambda commit, name: paper.read(name))
+    monkeypatch.setattr("rec_jax.run.code_state", lambda: {"commit": "c" * 40, "differs_from_commit": False})
+    return there
+
+
+def runtime(tmp_path: Path) -> Runtime:
+    return Runtime(runs=tmp_path / "runs", wandb="off", progress=False, bootstrap=50)
+
+
+def run_all(tmp_path: Path, **options: Any) -> list[str]:
+    said: list[str] = []
+    work.run_paper("small", runtime(tmp_path), tell=said.append, **options)
+    return said
+
+
+def test_seed_1_of_every_cell_comes_first_then_headlines(folder: Path) -> None:
+    assert [(u.cell.name, u.seed) for u in work.units("small")] == [
+        ("mf", 1),
+        ("popularity", 1),
+        ("ease", 1),
+        ("popularity", 2),
+        ("mf", 2),
+    ]
+    assert {u.seed for u in work.units("small", seeds=1)} == {1}
+    assert {u.cell.name for u in work.units("small", "m*")} == {"mf"}
+    with pytest.raises(InputError, match="--cells q\\*: no cell of small"):
+        work.units("small", "q*")
+
+
+def test_run_render_check_and_run_again(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = run_all(tmp_path)
+    assert sum("HR@10" in line for line in said) == 5
+    assert any(line.startswith("[1/5] mf seed 1: about 1.0 min of 5") for line in said)
+    assert run_all(tmp_path) == []  # all has a record
+    lines = (folder / "small" / "records" / "mf.jsonl").read_text().splitlines()
+    (first, second) = (json.loads(line) for line in lines)
+    assert (first["seed"], second["seed"], first["cell"]) == (1, 2, "mf")
+    assert len(first["training"]["trace"]["by_epoch"]) == 2
+    assert records.unpack(first["per_user"]["hr@10"]).mean() == pytest.approx(first["metrics"]["full"]["hr@10"]["mean"])
+    assert json.loads((folder / "small" / "records" / "ease.jsonl").read_text())["tuning"]["trials"] == 2
+    command.script(["render"])
+    page = (folder / "small" / "README.md").read_text()
+    best = np.mean([max(e["hr@10"] for e in r["training"]["trace"]["by_epoch"]) for r in (first, second)])
+    assert f"{best:.4f}".lstrip("0") in page
+    for text in (
+        "| mf | .5/.3 [V] |",
+        "| reproduced |",
+        "MF is better than popularity",
+        "1. None but size.",
+        "Little.",
+    ):
+        assert text in page
+    assert "1 cannot be run here" in page
+    for picture in ("plot.png", "curves.png"):
+        assert (folder / "small" / picture).read_bytes().startswith(b"\x89PNG")
+    assert "| [A paper](small/README.md) | 1 | 0 | 0 | 1 |" in (folder / "README.md").read_text()
+    assert check.check_all() == []
+    capsys.readouterr()
+    command.script(["check"])
+    command.script(["list"])
+    out = capsys.readouterr().out
+    assert "every table equals its records" in out
+    assert "small" in out
+
+
+def test_check_names_what_does_not_belong_together(folder: Path, tmp_path: Path) -> None:
+    run_all(tmp_path, pattern="popularity", seeds=1)
+    command.script(["render"])
+    path = folder / "small" / "records" / "popularity.jsonl"
+    record = json.loads(path.read_text())
+    record["experiment"]["seed"] = 9
+    record["metrics"]["full"]["hr@10"]["mean"] += 0.1
+    path.write_text(json.dumps(record) + "\n")
+    (folder / "small" / "records" / "gone.jsonl").write_text(json.dumps(record) + "\n")
+    found = "\n".join(check.check_all())
+    for text in ("no cell of this name", "its Experiment is not the cell's", "README.md: is not what the records say"):
+        assert text in found
+    with pytest.raises(InputError, match="of another experiment than the cell"):
+        work.units("small")
+    shutil.rmtree(folder / "small" / "records")
+    with pytest.raises(InputError, match="is not what the records say"):
+        command.script(["check"])
+
+
+def test_a_record_of_changed_code_stays_out_of_tables(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rec_jax.run.code_state", lambda: {"commit": "c" * 40, "differs_from_commit": True})
+    run_all(tmp_path, pattern="popularity", seeds=1)
+    assert len(records.read("small", "popularity")) == 1
+    assert records.counted("small", "popularity") == {}
+    assert "popularity" not in render.lines_of("small")
+
+
+def test_the_budget_ends_cleanly_and_the_next_call_goes_on(folder: Path, tmp_path: Path) -> None:
+    said = run_all(tmp_path, budget=0.0005)
+    assert said[-1].startswith("the budget of 0.0005 minutes is used up")
+    run_all(tmp_path)
+    assert {name: len(records.counted("small", name)) for name in ("mf", "popularity", "ease")} == {
+        "mf": 2,
+        "popularity": 2,
+        "ease": 1,
+    }
+
+
+def test_what_another_process_runs_is_passed_over(folder: Path, tmp_path: Path) -> None:
+    with work._held(tmp_path / "runs" / ".small-popularity-1.lock") as mine:
+        assert mine
+        run_all(tmp_path, pattern="popularity")
+    assert list(records.counted("small", "popularity")) == [2]
+
+
+def line(chosen: float, best: float) -> Line:
+    of = lambda value: {"hr@10": Mean(value, None), "ndcg@10": Mean(value / 2, None)}  # noqa: E731
+    return Line((1,), of(chosen), of(best), {}, None, 1.0, ("c",))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "best", "changes", "expected"),
+    [
+        (0.60, 0.69, {}, "reproduced"),
+        (0.60, 0.6951, {}, "not reproduced (hr@10 -0.0149)"),
+        (0.60, 0.73, {}, "better"),
+        (0.71, 0.60, {"against": "chosen on validation"}, "reproduced"),
+        (0.71, 0.60, {"against": "chosen on validation", "banded": ("hr@10", "ndcg@10")}, "not reproduced"),
+        (0.71, 0.60, {"against": "chosen on validation", "at_least": {"hr@10": 0.7}}, "reproduced"),
+        (0.69, 0.60, {"against": "chosen on validation", "at_least": {"hr@10": 0.7}}, "not reproduced (hr@10 -0.0100)"),
+        (0.66, 0.60, {"against": "chosen on validation", "beside": {"hr@10": 0.75}}, "reproduced"),
+        (0.70, 0.60, {"against": "chosen on validation", "beside": {"hr@10": 0.70}}, "not reproduced (hr@10 -0.0500)"),
+    ],
+)
+def test_verdicts(chosen: float, best: float, changes: dict[str, Any], expected: str) -> None:
+    """A published .70/.45 with a band of .010, and a baseline of ours at .71."""
+    value = 0.71 if expected.endswith("(hr@10 -0.0149)") else 0.70
+    asked = Published("x", {"hr@10": value, "ndcg@10": 0.45}, **{"against": "best on test", **changes})
+    if expected.endswith("-0.0500)"):
+        asked = dataclasses.replace(asked, values={"hr@10": 0.74, "ndcg@10": 0.45})
+    assert verdict(line(chosen, best), asked, baseline={"hr@10": Mean(0.71, None)}).startswith(expected)
+    assert verdict(None, asked, "data") == "not run: data"
+    assert verdict(line(chosen, best), None) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title = ", "is not TOML"),
+        (TOML.replace('rule = "full"\n', ""), "missing 1 required positional argument: 'rule'"),
+        (TOML.replace("band =", "bend ="), "has no field 'bend'"),
+        (TOML.replace("band = 1.0", 'band = "wide"'), "band: expected float, got 'wide'"),
+        (TOML + TOML[TOML.index("[[cells]]") : TOML.index("[[series]]")], "the cell 'mf' stands there twice"),
+    ],
+)
+def test_what_is_wrong_with_a_paper_is_named(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        paper.parse(text, Path("paper.toml"))
+
+
+def test_unknown_names(folder: Path) -> None:
+    with pytest.raises(InputError, match="unknown paper 'smal': did you mean small"):
+        paper.read("smal")
+    (folder / "small" / "paper.toml").write_text(TOML.replace('curves = ["mf"]', 'curves = ["fm"]'))
+    with pytest.raises(InputError, match="curves names the cell 'fm'"):
+        paper.cells("small")
+
+
+def test_values_by_user_survive_packing() -> None:
+    values = np.random.default_rng(0).random(1000)
+    np.testing.assert_allclose(records.unpack(records.pack(values)), values, rtol=1e-7)

@@ -1,0 +1,83 @@
+"""The committed papers: their pages are what their records say, and their cells what the papers describe."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from papers_repro.check import check_all
+from papers_repro.mf_revisited.cells import DIMENSIONS
+from papers_repro.paper import cells, names, read
+from papers_repro.records import counted
+from rec_jax.config import Runtime
+from rec_jax.data.registry import DATASETS
+from rec_jax.objectives.base import TrainData
+from rec_jax.registry import MODELS, OWN
+from rec_jax.run import check
+from tests.helpers import small_dataset
+
+
+def test_every_table_equals_its_records_and_every_record_a_cell() -> None:
+    assert check_all() == []
+
+
+@pytest.mark.parametrize("paper", names())
+def test_every_cell_is_an_experiment_that_can_run(paper: str) -> None:
+    """Options that go together, data that are known, and what cannot be run says so."""
+    for cell in cells(paper).values():
+        check(cell.experiment, Runtime())
+        assert cell.experiment.data in DATASETS
+        assert read(paper).rule in cell.experiment.protocol.candidates
+        assert cell.experiment.protocol.refit
+        assert (cell.experiment.data == "pinterest-ncf") == (cell.not_run == "data")
+
+
+@pytest.mark.parametrize("paper", names())
+def test_the_test_split_was_scored_once_but_for_traces(paper: str) -> None:
+    for name, cell in cells(paper).items():
+        for record in counted(paper, name).values():
+            traced = record["training"].get("trace", {}).get("by_epoch", [])
+            assert record["test_scored"] == 1 + len(traced)
+            assert bool(traced) == cell.experiment.protocol.trace_test
+            assert record["protocol"]["trained_on"] == "train and validation"
+
+
+@pytest.mark.parametrize("factors", [8, 16, 32, 64])
+def test_ncf_s_widths_are_those_of_the_authors_code(factors: int) -> None:
+    """'--layers [64,32,16,8]' at 8 factors: an embedding of 32 a side, hidden layers 32, 16, 8."""
+    log = small_dataset()
+    data = TrainData.of(log.interactions, log.n_users, log.n_items)
+    chosen = cells("ncf")[f"mlp-{factors}"].experiment
+    module = MODELS["mlp"].module(chosen.architecture, data.n_users, data.n_items)
+    from rec_jax.models.base import Query
+
+    shapes = jax.eval_shape(
+        lambda key: module.init(key, Query(jax.numpy.zeros(1, int)), jax.numpy.zeros((1, 1), int)), jax.random.key(0)
+    )["params"]["tower"]
+    assert shapes["user"]["embedding"].shape == (log.n_users, 4 * factors)
+    kernels = [shapes["kernel"].shape, *(shapes[f"hidden_{i}"]["kernel"].shape for i in range(2))]
+    assert kernels == [(8 * factors, 4 * factors), (4 * factors, 2 * factors), (2 * factors, factors)]
+
+
+def test_ncf_s_settings_are_those_of_the_authors_commands() -> None:
+    for cell in cells("ncf").values():
+        experiment = cell.experiment
+        if experiment.objective == OWN:
+            assert cell.trials > 0 or cell.name == "popularity"
+            continue
+        if cell.name != "neumf-8-shuffled":
+            examples = experiment.optimization.batch_size * (1 + experiment.loss.negatives)
+            assert abs(examples - 256) <= (1 + experiment.loss.negatives) / 2
+        assert (experiment.epochs, experiment.optimization.learning_rate) == (20, 0.001)
+        assert experiment.loss.l2 == 0
+        assert experiment.optimization.optimizer == ("sgd" if "pretrained" in cell.name else "adam")
+
+
+def test_both_papers_share_the_learned_similarity() -> None:
+    mf, ncf = cells("mf_revisited"), cells("ncf")
+    for dimension in DIMENSIONS:
+        assert mf[f"mf-{dimension}"].experiment.architecture.factors + 1 == dimension
+        assert mf[f"mlp-{dimension}"].experiment.architecture.factors * 4 == dimension
+    assert mf["mlp-32"].experiment == ncf["mlp-8"].experiment
+    half = dataclasses.replace(mf["mf-192"].experiment.loss)
+    assert 2 * half.l2 == 0.005
