@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 from experiments.cli import main
+from papers_repro.render import overview
 from rec_jax.errors import InputError
 from rec_jax.files import atomic, read_json
 from rec_jax.tracking.tables import mark, of_lists, published_cells
@@ -162,6 +163,28 @@ def ease(record: dict[str, Any]) -> str:
     )
 
 
+def tables(record: dict[str, Any]) -> str:
+    """The table of the paper tables' benchmark."""
+    lines = ["| training | s an epoch and seed | the table's epochs | min |", "|---|---|---|---|"]
+    for row in record["rows"]:
+        minutes = row["seconds"] * row["epochs"] / 60
+        lines.append(f"| {row['case']} | {row['seconds']:.1f} | {row['epochs']} | {minutes:.1f} |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "The models of the paper tables on MovieLens-1M's shapes, 256 positives with 4 negatives a step unless "
+            f"said; {record['machine']['cores']} cores. `python -m experiments.benchmarks.tables`; record: "
+            "[tables.json](experiments/records/tables.json).",
+        ]
+    )
+
+
+def papers() -> str:
+    """How the cells of the published tables came out."""
+    return "\n".join(overview("papers_repro/"))
+
+
 BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "quickstart": quickstart,
     "ml-100k/record": comparison("ml-100k"),
@@ -170,14 +193,15 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "evaluate": evaluate,
     "ials": ials,
     "ease": ease,
+    "tables": tables,
 }
 
 
 def rendered(text: str) -> str:
     """The README with every generated block made anew. InputError: a block or its record is missing."""
-    for name, render in BLOCKS.items():
+    for name in (*BLOCKS, "papers"):
         pattern = rf"(<!-- begin generated: {name} -->\n).*?(<!-- end generated: {name} -->)"
-        block = render(read_json(RECORDS / f"{name}.json"))
+        block = papers() if name == "papers" else BLOCKS[name](read_json(RECORDS / f"{name}.json"))
         found = list(re.finditer(pattern, text, flags=re.DOTALL))
         if len(found) != 1:
             raise InputError(f"README.md: expected one block '{name}', found {len(found)}")

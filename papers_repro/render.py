@@ -208,16 +208,23 @@ def index() -> str:
         "Two processes may run the same paper side by side (`taskset -c 0 …`, `taskset -c 1 …`): what one has begun, "
         "the other passes over.",
         "",
-        "| paper | reproduced or better | not reproduced | no record yet | cannot be run here |",
-        "|---|---|---|---|---|",
+        *overview(),
+        "",
     ]
-    for name in names():
-        text.append("| " + " | ".join(_index_row(name)) + " |")
-    text.append("")
     for name in names():
         text += [f"## [{read(name).title}]({name}/README.md)", "", f"![{name}]({name}/plot.png)", ""]
         text += [read(name).learned, ""] if read(name).learned else []
     return "\n".join(text)
+
+
+def overview(prefix: str = "") -> list[str]:
+    """A table of all papers: how many cells came out how; links begin with `prefix`."""
+    rows = ["| paper | reproduced or better | not reproduced | no record yet | cannot be run here |"]
+    rows += ["|---|---|---|---|---|"]
+    for name in names():
+        counts = " | ".join(map(str, _tally(name)))
+        rows.append(f"| [{read(name).title}]({prefix}{name}/README.md), {read(name).venue} | {counts} |")
+    return rows
 
 
 def _tally(paper: str) -> tuple[int, int, int, int]:
@@ -226,10 +233,6 @@ def _tally(paper: str) -> tuple[int, int, int, int]:
     bad = sum(text.startswith("not reproduced") for text in found.values())
     blocked = sum(bool(cell.not_run) for cell in known.values())
     return good, bad, sum(text.startswith("not run") for text in found.values()) - blocked, blocked
-
-
-def _index_row(paper: str) -> list[str]:
-    return [f"[{read(paper).title}]({paper}/README.md)", *map(str, _tally(paper))]
 
 
 def render_all(chosen: list[str]) -> list[Path]:

@@ -10,21 +10,19 @@ The peer gets the same log, sizes and batches, in an environment of its own unde
 
 import os
 import platform
-import resource
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from experiments.benchmarks.epochs import timed
 from experiments.benchmarks.peers import (
     RECBOLE,
     in_a_process,
@@ -35,17 +33,13 @@ from experiments.benchmarks.peers import (
     recbole_settings,
 )
 from experiments.cli import main
+from rec_jax import registry
 from rec_jax.config import Optimization
 from rec_jax.data.interactions import Interactions
 from rec_jax.files import write_json
-from rec_jax.models.ncf import NeuMF, NeuMFConfig
 from rec_jax.objectives.base import TrainData
-from rec_jax.objectives.pointwise import Pointwise, pointwise
-from rec_jax.randomness import device_key, host_rng
+from rec_jax.randomness import host_rng
 from rec_jax.tracking.certificate import code_state, machine
-from rec_jax.train.devices import select
-from rec_jax.train.step import create, make_chunk
-from rec_jax.train.update import make_update
 
 Sizes = tuple[int, int, int]
 SIZES: Sizes = (6040, 3706, 994_169)  # users, items, events
@@ -83,23 +77,9 @@ def ours(sizes: Sizes, batch: int, epochs: int) -> dict[str, Any]:
     Called in a process of its own, as the peer is, so that its peak memory is its own.
     """
     users, items, _ = sizes
-    data = TrainData.of(random_log(sizes), users, items)
-    recommender = pointwise(NeuMF(NeuMFConfig(FACTORS), users, items), Pointwise(negatives=NEGATIVES), data, batch)
-    devices = select(None, batch)
-    update = make_update(Optimization(), recommender.steps_per_epoch)
-    chunk = devices.launch(
-        make_chunk(recommender, update, devices.count), replicated=(True, True, False, False), donate=(0,)
-    )
-    params, extra = recommender.init(jax.random.key(0), data)
-    state, everywhere = devices.replicate(create(params, extra, update)), devices.replicate(data)
-    seconds = []
-    for _ in range(1 + epochs):
-        began = time.monotonic()
-        state = chunk(state, everywhere, device_key(0, "train"), jnp.int32(recommender.steps_per_epoch))
-        jax.block_until_ready(state)
-        seconds.append(time.monotonic() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"first_seconds": seconds[0], "epoch_seconds": seconds[1:], "peak_bytes": peak}
+    experiment = registry.experiment("neumf", optimization=Optimization(batch_size=batch))
+    assert (experiment.architecture.factors, experiment.loss.negatives) == (FACTORS, NEGATIVES)
+    return timed(experiment, TrainData.of(random_log(sizes), users, items), epochs)
 
 
 def recbole(python: Path, log: Interactions, examples: int, epochs: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from rec_jax.data.interactions import Dataset
 from rec_jax.data.movielens import load_1m_official, load_100k_official, load_100k_wheel, title_and_year
-from rec_jax.data.papers import load_ncf, load_sasrec
+from rec_jax.data.papers import PINTEREST_LICENCE, load_ncf, load_pinterest, load_sasrec
 from rec_jax.data.registry import DATASETS, load
 from rec_jax.errors import InputError
 from tests.conftest import SHARED_DATA
@@ -140,6 +140,20 @@ def test_ncf_format_without_times_and_with_a_validation_file(tmp_path: Path) -> 
 def test_ncf_format_names_what_is_wrong(tmp_path: Path, file: str, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_ncf(write(tmp_path, NCF | {file: text}))
+
+
+def test_pinterest_is_in_the_same_format(tmp_path: Path) -> None:
+    files = {name.replace("ml-1m", "pinterest-20"): text for name, text in NCF.items()}
+    files["pinterest-20.train.rating"] = "0\t1\t1\t0\n0\t0\t1\t0\n0\t4\t1\t0\n1\t2\t1\t0\n1\t3\t1\t0\n"
+    files["pinterest-20.test.rating"] = "0\t2\t1\t0\n1\t4\t1\t0\n"
+    dataset = load_pinterest(write(tmp_path, files))
+    assert dataset.name == "pinterest-ncf"
+    assert dataset.licence == PINTEREST_LICENCE
+    assert {pair for pair, part in parts(dataset).items() if part == 2} == {(0, 2), (1, 4)}
+    assert sum(part == 1 for part in parts(dataset).values()) == 2  # no times: one of each user's is drawn
+    assert dataset.authors is not None
+    assert dataset.authors.candidates is not None
+    assert dataset.authors.candidates.tolist() == [[3, 3, 1], [0, 1, 4]]
 
 
 def test_sasrec_format(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.benchmarks import ease, evaluate, ials, peers
+from experiments.benchmarks import ease, evaluate, ials, peers, tables
 from experiments.benchmarks.ials import Run
 from rec_jax.data import fetch
 from rec_jax.errors import InputError
@@ -114,3 +114,17 @@ def test_a_peer_prints_json_or_fails(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert peers.measured(python, "good.py", tmp_path, 7, environment={"A": "b"}) == {"given": ["7", "b"]}
     with pytest.raises(RuntimeError, match="out of memory"):
         peers.measured(python, "bad.py", tmp_path)
+
+
+def test_the_tables_models_are_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tables, "SIZES", (60, 200, 2000))
+    monkeypatch.setattr(tables, "in_a_process", lambda function, *arguments: function(*arguments))
+    tables.script(["--only", "neumf-8, sparse", "--epochs", "1", "--out", str(tmp_path / "record.json")])
+    assert "60 users, 200 items, 2,000 events" in capsys.readouterr().out
+    one, three = json.loads((tmp_path / "record.json").read_text())["rows"]
+    assert (one["seeds"], three["seeds"], one["steps"]) == (1, 3, 8)
+    assert three["seconds"] == pytest.approx(three["epoch_seconds"][0] / 3)
+    with pytest.raises(InputError, match="expected the start of neumf-8, dense"):
+        tables.script(["--only", "svd"])

@@ -131,7 +131,7 @@ def test_run_render_check_and_run_again(folder: Path, tmp_path: Path, capsys: py
     assert "1 cannot be run here" in page
     for picture in ("plot.png", "curves.png"):
         assert (folder / "small" / picture).read_bytes().startswith(b"\x89PNG")
-    assert "| [A paper](small/README.md) | 1 | 0 | 0 | 1 |" in (folder / "README.md").read_text()
+    assert "| [A paper](small/README.md), A venue | 1 | 0 | 0 | 1 |" in (folder / "README.md").read_text()
     assert check.check_all() == []
     capsys.readouterr()
     command.script(["check"])
