@@ -58,7 +58,8 @@ def line_of(of_seed: Mapping[int, Record], rule: str) -> Line:
     found = [of_seed[seed] for seed in sorted(of_seed)]
     names = list(found[0]["metrics"][rule])
     traces = [r["training"]["trace"]["by_epoch"] for r in found if "trace" in r["training"]]
-    best = [max(trace, key=lambda epoch: epoch["hr@10"]) for trace in traces]
+    # An epoch that was not scored says so by having no metrics.
+    best = [max((e for e in trace if "hr@10" in e), key=lambda epoch: epoch["hr@10"]) for trace in traces]
     by_user = {name: values_of(of_seed, name) for name in ("hr@10", "ndcg@10")}
     return Line(
         seeds=tuple(sorted(of_seed)),

@@ -262,6 +262,7 @@ def _trace(session: Session) -> list[dict[str, Any]]:
     return [
         {"epoch": row["epoch"]} | {k.removeprefix("test/"): v for k, v in row.items() if k.startswith("test/")}
         for row in rows
+        if any(k.startswith("test/") for k in row)
     ]
 
 
