@@ -74,9 +74,8 @@ def test_every_model_takes_every_objective_and_its_flags(model: str, objective: 
     assert isinstance(job.experiment.loss, OBJECTIVES[objective].config)
     assert job.experiment.loss.l2 == 0.5
     assert job.experiment.seed == 7
-    assert job.experiment == dataclasses.replace(
-        experiment(model, objective), seed=7, loss=dataclasses.replace(OBJECTIVES[objective].config(), l2=0.5)
-    )
+    default = experiment(model, objective)
+    assert job.experiment == dataclasses.replace(default, seed=7, loss=dataclasses.replace(default.loss, l2=0.5))
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -224,6 +223,7 @@ def test_every_configuration_field_is_read(tmp_path: Path, monkeypatch: pytest.M
         flags(tmp_path, "gmf", objective="rating", split="ratio", **{"run-dir": str(tmp_path / "d")}),
         [*flags(tmp_path, "mf", **{"run-dir": str(tmp_path / "e")}), "--refit"],
         flags(tmp_path, "mf", split="users", **{"fold-in": "0.5", "run-dir": str(tmp_path / "f")}),
+        flags(tmp_path, "dmf", **{"run-dir": str(tmp_path / "g")}),
     ]
     named = runs[0].index("--run-dir")
     runs.append([*runs[0][:named], *runs[0][named + 2 :], "--runs", str(tmp_path / "runs")])
