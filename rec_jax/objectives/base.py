@@ -63,6 +63,17 @@ class Batch:
     label: Leaf = None  # float32 [b]: 0 where items[:, 0] is a negative too; None where it is the event's own in all
 
 
+@dataclass(frozen=True)
+class Penalty:
+    """What every objective over looked-up vectors offers."""
+
+    l2: float = 0.0
+    """Penalty on the squared vectors of each (user, item) pair of the batch."""
+    frequency: float = 1.0
+    """Exponent of a row's frequency in its penalty: 1 as often as it comes (each lookup is penalised alike), 0 the
+    same for every row, whatever its events."""
+
+
 Params: TypeAlias = Any
 Extra: TypeAlias = Any
 Loss = tuple[Float[Array, ""], tuple[Extra, dict[str, Float[Array, ""]]]]
@@ -98,24 +109,24 @@ def build(
     example_loss: Callable[[Float[Array, "b k"], Batch, Extra], Float[Array, "b"]],
     *,
     draw: Callable[[Key[Array, ""], TrainData, Int[Array, "b"]], Int[Array, "b k"]] | None = None,
-    l2: float = 0.0,
+    penalty: Penalty = Penalty(),
     offset: Callable[[TrainData], Float[Array, ""]] = lambda data: jnp.float32(0),
     apart: bool = False,
-    frequency: float = 1.0,
     kept: Mapping[str, Callable[[TrainData], Any]] = MappingProxyType({}),
 ) -> Recommender:
     """The bundle for objectives over events: an event's item, `negatives` drawn items, and a loss of their scores.
 
     `example_loss(scores, batch, extra)` gives one value an event. `offset(data)` is added to every score (ratings:
-    their mean). `l2` penalises the squared vectors that were looked up. `apart`: a negative is an example of its own,
-    and the batch holds `batch_size` examples of an epoch's, in random order. `frequency`: a row's penalty over an epoch
-    is proportional to how often it is looked up, to this power. `kept`: what the loss finds in `extra`, by name, from
-    the data. InputError: the batch exceeds the data.
+    their mean). `penalty` is on the squared vectors that were looked up: over an epoch a row's is proportional to how
+    often it is, to the power `frequency`. `apart`: a negative is an example of its own, and the batch holds
+    `batch_size` examples of an epoch's, in random order. `kept`: what the loss finds in `extra`, by name, from the
+    data. InputError: the batch exceeds the data.
     """
     n_events, each = len(data.user), 1 + negatives if apart else 1
     n_places = n_events * each
     if batch_size > n_places:
-        raise InputError(f"--batch-size {batch_size:,} is larger than the {n_places:,} train events; take at most that")
+        counted = "examples of an epoch" if apart else "train events"
+        raise InputError(f"--batch-size {batch_size:,} is larger than the {n_places:,} {counted}; take at most that")
 
     fixed: dict[str, Any] = module.fixed(data) if hasattr(module, "fixed") else {}
 
@@ -124,8 +135,8 @@ def build(
         extra["offset"] = offset(data)
         if fixed:
             extra["fixed"] = fixed
-        if frequency != 1:
-            extra["rarity"] = _rarity(data, negatives, frequency)
+        if penalty.frequency != 1:
+            extra["rarity"] = _rarity(data, negatives, penalty.frequency)
         one_item, rngs = jnp.zeros((1, 1), jnp.int32), {"params": key}
         _, drawn = module.apply(fixed, query, one_item, rngs=rngs, mutable=["params", "losses"])
         return drawn["params"], extra
@@ -149,12 +160,12 @@ def build(
         scores, sown = module.apply(variables(params, extra), Query(batch.user), batch.items, mutable=["losses"])
         value = example_loss(scores + extra["offset"], batch, extra)
         total = (batch.weight * value).mean()
-        if l2 > 0:
+        if penalty.l2 > 0:
             of_user, of_item = sown["losses"]["l2_user"][0], sown["losses"]["l2_item"][0]
-            if frequency != 1:
+            if penalty.frequency != 1:
                 rarity = extra["rarity"]
                 of_user, of_item = of_user * rarity["user"][batch.user], of_item * rarity["item"][batch.items]
-            total += l2 * (batch.weight * (of_user + of_item.mean(axis=1))).mean()
+            total += penalty.l2 * (batch.weight * (of_user + of_item.mean(axis=1))).mean()
         return total, (extra, {})
 
     def prepare(params: Params, extra: Extra) -> Any:

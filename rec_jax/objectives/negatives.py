@@ -7,23 +7,18 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from rec_jax.errors import InputError
-from rec_jax.objectives.base import TrainData
+from rec_jax.objectives.base import Penalty, TrainData
 from rec_jax.objectives.sampling import true_negatives, uniform_negatives
 
 
 @dataclass(frozen=True)
-class Negatives:
+class Negatives(Penalty):
     """Items drawn uniformly beside each positive, anew each epoch."""
 
     negatives: int = 4
     """Negatives a positive."""
     exclude_positives: bool = False
     """Never draw an item that the user has in train."""
-    l2: float = 0.0
-    """Penalty on the squared vectors of each (user, item) pair of the batch."""
-    frequency: float = 1.0
-    """Exponent of a row's frequency in its penalty: 1 as often as it comes (each lookup is penalised alike), 0 the
-    same for every row, whatever its events."""
 
 
 def drawer(config: Negatives, data: TrainData) -> Callable[[Key[Array, ""], TrainData, Int[Array, "b"]], Array]:

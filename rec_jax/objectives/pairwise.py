@@ -25,6 +25,4 @@ def pairwise(module: nn.Module, config: Pairwise, data: TrainData, batch_size: i
         return bpr(scores[:, :1], scores[:, 1:]).mean(axis=1)
 
     draw = drawer(config, data)
-    return build(
-        module, data, batch_size, config.negatives, example_loss, draw=draw, l2=config.l2, frequency=config.frequency
-    )
+    return build(module, data, batch_size, config.negatives, example_loss, draw=draw, penalty=config)

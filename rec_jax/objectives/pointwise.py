@@ -48,8 +48,7 @@ def pointwise(module: nn.Module, config: Pointwise, data: TrainData, batch_size:
         config.negatives,
         example_loss,
         draw=draw,
-        l2=config.l2,
-        frequency=config.frequency,
+        penalty=config,
         apart=config.shuffled,
         kept={"highest": highest} if config.graded else {},
     )

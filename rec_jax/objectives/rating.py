@@ -6,19 +6,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rec_jax.objectives.base import Batch, Extra, Recommender, TrainData, build
+from rec_jax.objectives.base import Batch, Extra, Penalty, Recommender, TrainData, build
 from rec_jax.objectives.losses import squared_error
 
 
 @dataclass(frozen=True)
-class Rating:
+class Rating(Penalty):
     """Squared error on ratings; scores are ratings: the train mean plus what the module adds."""
 
     l2: float = 0.02
     """Penalty on the squared vectors of each (user, item) pair of the batch."""
-    frequency: float = 1.0
-    """Exponent of a row's frequency in its penalty: 1 as often as it comes (each lookup is penalised alike), 0 the
-    same for every row, whatever its events."""
 
 
 def rating(module: nn.Module, config: Rating, data: TrainData, batch_size: int) -> Recommender:
@@ -30,6 +27,4 @@ def rating(module: nn.Module, config: Rating, data: TrainData, batch_size: int) 
     def mean_rating(data: TrainData) -> Float[Array, ""]:
         return jnp.mean(data.rating)
 
-    return build(
-        module, data, batch_size, 0, example_loss, l2=config.l2, offset=mean_rating, frequency=config.frequency
-    )
+    return build(module, data, batch_size, 0, example_loss, penalty=config, offset=mean_rating)
