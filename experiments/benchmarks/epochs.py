@@ -26,11 +26,7 @@ def timed(experiment: Experiment, data: TrainData, epochs: int, seeds: int = 1) 
     update = make_update(experiment.optimization, recommender.steps_per_epoch)
     chunk = make_chunk(recommender, update, devices.count)
     many = jax.vmap(chunk, in_axes=(0, None, 0, None)) if seeds > 1 else chunk
-    launched = devices.launch(
-        lambda state, data, key, steps: many(state, data, key, steps),
-        replicated=(True, True, False, False),
-        donate=(0,),
-    )
+    launched = devices.launch(many, replicated=(True, True, False, False), donate=(0,))
     init = jax.jit(recommender.init)
     drawn = [init(jax.random.key(seed), data) for seed in range(seeds)]
     states = [create(params, extra, update) for params, extra in drawn]

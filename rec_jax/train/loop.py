@@ -145,6 +145,7 @@ def fit(
             if done == steps_per_epoch:
                 metrics, timings = {"loss": float(loss_sum) / steps_per_epoch}, {"train_seconds": spent}
                 timings["examples_per_second"] = (step - began_at) * _examples(recommender) / spent
+                value = float(epoch == plan.keep) if plan.keep else None
                 if plan.stopping is not None and epoch % plan.every == 0:
                     began = time.monotonic()
                     try:
@@ -154,10 +155,11 @@ def fit(
                     if not all(map(math.isfinite, found.values())):
                         raise _diverged(step - 1, watchers.store)
                     metrics |= {f"{plan.part}/{name}": value for name, value in found.items()}
-                    valid = float(agree(found[plan.stopping.metric])) if not plan.keep else valid
                     timings["valid_seconds"] = time.monotonic() - began
-                if plan.keep or "valid_seconds" in timings:
-                    value = float(epoch == plan.keep) if plan.keep else sign * valid
+                    if value is None:
+                        valid = float(agree(found[plan.stopping.metric]))
+                        value = sign * valid
+                if value is not None:
                     many = keep(many, jnp.float32(value), jnp.int32(epoch))
                     stale = int(devices.one(many.stale))
                 watchers.on_epoch(Epoch(epoch, step, metrics, timings))

@@ -5,8 +5,8 @@ respect to the looked-up rows: linen's `Embed` calls are intercepted, so no mode
 
 Under Adam a row that is not looked up still moves, by what is left of its momentum. Lazy Adam (as in TensorFlow
 Addons) leaves it where it is, which on MovieLens-1M is a learning rate several times smaller for most rows. Here the
-steps a row missed are made up when it is next looked up, and for all rows when an epoch ends: the sum over them has
-a closed form while the bias corrections hardly change, so the result is dense Adam's (compared with optax's in
+steps a row missed are made up when it is next looked up, and for all rows when an epoch ends: they sum to a geometric
+series, weighted by Adam's bias corrections, so the result is dense Adam's (compared with optax's in
 tests/train/test_rows.py). Making up for missed steps: Carpenter, "Lazy Sparse Stochastic Gradient Descent", 2008.
 """
 
