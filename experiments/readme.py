@@ -14,7 +14,9 @@ from typing import Any
 import tyro
 
 from experiments.cli import main
+from papers_repro.paper import names
 from papers_repro.render import overview
+from papers_repro.standing import standing
 from rec_jax.errors import InputError
 from rec_jax.files import atomic, read_json
 from rec_jax.tracking.tables import mark, of_lists, published_cells
@@ -182,7 +184,7 @@ def tables(record: dict[str, Any]) -> str:
 
 def papers() -> str:
     """How the cells of the published tables came out."""
-    return "\n".join(overview("papers_repro/"))
+    return "\n".join(overview([standing(name) for name in names()], "papers_repro/"))
 
 
 BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {

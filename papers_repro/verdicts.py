@@ -6,10 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from papers_repro import records
-from papers_repro.paper import FOLDER, Claim, Published, Record
+from papers_repro.paper import Claim, Published, Record
+from rec_jax.config import Runtime
+from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.significance import LEVEL, holm, paired_bootstrap, randomization_test, seed_interval
+from rec_jax.tracking.tables import far, judged
 
 RESAMPLES = 10_000
+SHOWN = ("hr@10", "ndcg@10")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,6 @@ class Line:
     """95 % bootstrap interval over users, of the values averaged over seeds: hr@10 and ndcg@10."""
     epochs: int | None
     minutes: float
-    commits: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,22 +56,31 @@ class Tested:
         return "undecided" if self.p >= LEVEL else "yes" if self.difference > 0 else "no"
 
 
-def line_of(of_seed: Mapping[int, Record], rule: str) -> Line:
+def over_users(counted: Mapping[str, Mapping[int, Record]]) -> dict[str, dict[str, tuple[float, float]]]:
+    """95 % bootstrap intervals over users by cell and metric; cells of as many users share their resamples."""
+    by_length: dict[int, dict[str, np.ndarray]] = {}
+    for cell, of_seed in counted.items():
+        for metric in SHOWN:
+            values = values_of(of_seed, metric)
+            by_length.setdefault(len(values), {})[f"{cell} {metric}"] = values
+    found = {name: e for of in by_length.values() for name, e in intervals(of, Runtime.bootstrap).items()}
+    return {cell: {m: ((e := found[f"{cell} {m}"]).low, e.high) for m in SHOWN} for cell in counted}
+
+
+def line_of(of_seed: Mapping[int, Record], rule: str, users: dict[str, tuple[float, float]]) -> Line:
     """The seeds of a cell, summarised. They are as `records.counted` gives them, at least one."""
     found = [of_seed[seed] for seed in sorted(of_seed)]
     names = list(found[0]["metrics"][rule])
     traces = [r["training"]["trace"]["by_epoch"] for r in found if "trace" in r["training"]]
     # An epoch that was not scored says so by having no metrics.
     best = [max((e for e in trace if "hr@10" in e), key=lambda epoch: epoch["hr@10"]) for trace in traces]
-    by_user = {name: values_of(of_seed, name) for name in ("hr@10", "ndcg@10")}
     return Line(
         seeds=tuple(sorted(of_seed)),
         chosen={name: _mean([r["metrics"][rule][name]["mean"] for r in found]) for name in names},
         best={name: _mean([epoch[name] for epoch in best]) for name in names} if best else {},
-        users={name: _interval(values) for name, values in by_user.items()},
+        users=users,
         epochs=found[0]["training"].get("best_epoch"),
         minutes=float(np.mean([r["times"]["total_seconds"] for r in found])) / 60,
-        commits=tuple(sorted({r["code"]["commit"][:10] for r in found})),
     )
 
 
@@ -80,11 +92,6 @@ def values_of(of_seed: Mapping[int, Record], metric: str) -> np.ndarray:
 def _mean(values: list[float]) -> Mean:
     found = seed_interval(values)
     return Mean(found.mean, None if found.low is None else found.mean - found.low)
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    found = paired_bootstrap(values, np.zeros_like(values), 2000)
-    return found.low, found.high
 
 
 def verdict(
@@ -103,32 +110,24 @@ def verdict(
     column = line.best if published.against == "best on test" else line.chosen
     if published.at_least:
         short = {n: column[n].mean - least for n, least in published.at_least.items() if column[n].mean < least}
-        return _far(short) if short else "reproduced"
+        return far(short) if short else "reproduced"
     if published.beside and baseline is None:
         return "not judged: no tuned baseline on record"
     gaps = {name: column[name].mean - published.values[name] for name in published.banded}
     if published.beside and baseline is not None:
         gaps = {name: gap - (baseline[name].mean - published.beside[name]) for name, gap in gaps.items()}
     # Rounded as published values are, so that a band of .010 holds .010.
-    if all(abs(round(gap, 4)) <= published.band for gap in gaps.values()):
-        return "reproduced"
-    return "better" if all(gap > 0 or round(gap, 4) >= -published.band for gap in gaps.values()) else _far(gaps)
+    return judged({name: round(gap, 4) for name, gap in gaps.items()}, published.band)
 
 
-def _far(gaps: Mapping[str, float]) -> str:
-    return "not reproduced (" + ", ".join(f"{name} {gap:+.4f}" for name, gap in gaps.items()) + ")"
-
-
-def tested(paper: str, claim: Claim) -> list[Tested]:
+def tested(counted: Mapping[str, Mapping[int, Record]], claim: Claim) -> list[Tested]:
     """The claim's pairs of which both cells are on record: paired randomisation tests over users, Holm-adjusted."""
     found, p = [], {}
     for first, second in claim.pairs:
-        pair = [records.counted(paper, name, FOLDER) for name in (first, second)]
-        if not all(pair):
+        if first not in counted or second not in counted:
             continue
-        a, b = (values_of(of_seed, claim.metric) for of_seed in pair)
-        compared = paired_bootstrap(a, b, RESAMPLES)
+        a, b = (values_of(counted[name], claim.metric) for name in (first, second))
         p[f"{first} {second}"] = randomization_test(a, b, RESAMPLES)
-        found.append((first, second, compared))
-    adjusted = holm(p) if p else {}
+        found.append((first, second, paired_bootstrap(a, b, RESAMPLES)))
+    adjusted = holm(p)
     return [Tested(a, b, c.difference, c.low, c.high, adjusted[f"{a} {b}"]) for a, b, c in found]

@@ -79,15 +79,15 @@ def run_paper(
     InputError: bad cells or records.
     """
     todo, done, problems = units(paper, pattern, seeds), 0, dict[tuple[object, ...], Problem]()
-    began = time.monotonic()
+    began, minutes = time.monotonic(), {unit: expected_minutes(paper, unit) for unit in todo}
     with _alarm(budget, tell):
         for number, unit in enumerate(todo):
-            left = sum(expected_minutes(paper, other) for other in todo[number:])
+            left = sum(minutes[other] for other in todo[number:])
             name = f"{unit.cell.name} seed {unit.seed}"
             with _held(runtime.runs / f".{paper}-{unit.cell.name}-{unit.seed}.lock") as mine:
                 if not mine or unit.seed in records.counted(paper, unit.cell.name):
                     continue
-                tell(f"[{number + 1}/{len(todo)}] {name}: about {expected_minutes(paper, unit):.1f} min of {left:.0f}")
+                tell(f"[{number + 1}/{len(todo)}] {name}: about {minutes[unit]:.1f} min of {left:.0f}")
                 at = time.monotonic()
                 run_unit(paper, unit, runtime, problems, show, tell)
             done += 1

@@ -65,10 +65,18 @@ def verdict(line: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
     """'reproduced' where all metrics lie within the band, 'better' where none lies below it, else how far off."""
     ours = {name: line["values"][f"{cell['rule']}/{name}"]["mean"] for name in cell["banded"]}
     gaps = {name: mean - cell["values"][name] for name, mean in ours.items()}
-    if all(abs(gap) <= cell["band"] for gap in gaps.values()):
+    return judged(gaps, cell["band"])
+
+
+def judged(gaps: Mapping[str, float], band: float) -> str:
+    """The verdict on ours less published, by metric."""
+    if all(abs(gap) <= band for gap in gaps.values()):
         return "reproduced"
-    if all(gap >= -cell["band"] for gap in gaps.values()):
-        return "better"
+    return "better" if all(gap >= -band for gap in gaps.values()) else far(gaps)
+
+
+def far(gaps: Mapping[str, float]) -> str:
+    """'not reproduced', and how far off."""
     return "not reproduced (" + ", ".join(f"{name} {gap:+.4f}" for name, gap in gaps.items()) + ")"
 
 

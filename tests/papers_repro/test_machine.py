@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from papers_repro import __main__ as command
-from papers_repro import bands, check, paper, records, render, verdicts, work
+from papers_repro import bands, check, paper, records, render, standing, verdicts, work
 from papers_repro.paper import Cell, Published
 from papers_repro.verdicts import Line, Mean, verdict
 from rec_jax.config import Runtime
@@ -75,7 +75,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for function in (paper.read, paper.names, records.path_of, records.append, records.read, records.counted):
         monkeypatch.setattr(function, "__defaults__", (there,))
     monkeypatch.setattr(bands, "paper_at", lambda commit, name: paper.read(name))
-    for place in (render, check):
+    for place in (standing, check):
         monkeypatch.setattr(place, "paper_at", lambda commit, name: paper.read(name))
     monkeypatch.setattr("rec_jax.run.code_state", lambda: {"commit": "c" * 40, "differs_from_commit": False})
     return there
@@ -167,7 +167,7 @@ def test_a_record_of_changed_code_stays_out_of_tables(
     run_all(tmp_path, pattern="popularity", seeds=1)
     assert len(records.read("small", "popularity")) == 1
     assert records.counted("small", "popularity") == {}
-    assert "popularity" not in render.lines_of("small")
+    assert "popularity" not in standing.standing("small").lines
 
 
 def test_the_budget_ends_cleanly_and_the_next_call_goes_on(folder: Path, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_what_another_process_runs_is_passed_over(folder: Path, tmp_path: Path) 
 
 def line(chosen: float, best: float) -> Line:
     of = lambda value: {"hr@10": Mean(value, None), "ndcg@10": Mean(value / 2, None)}  # noqa: E731
-    return Line((1,), of(chosen), of(best), {}, None, 1.0, ("c",))
+    return Line((1,), of(chosen), of(best), {}, None, 1.0)
 
 
 @pytest.mark.parametrize(
