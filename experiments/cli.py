@@ -77,8 +77,10 @@ def parse_job(argv: Sequence[str], prog: str, description: str, runtime: Runtime
         for name, row in registry.BASELINES.items()
     }
     for name, row in registry.MODELS.items():
-        help_text = f"{row.summary}; --objective {{{','.join(registry.OBJECTIVES)}}}"
-        jobs[name] = (help_text, Job(registry.experiment(name, objective), where))
+        help_text = f"{row.summary}; --objective {{{','.join(row.objectives)}}}"
+        # Only the model that is asked for has to know the objective; an unknown one is an error for all.
+        asked = objective if name in argv or objective not in registry.OBJECTIVES else None
+        jobs[name] = (help_text, Job(registry.experiment(name, asked), where))
     found = tyro.extras.overridable_config_cli(
         jobs,
         args=list(argv),

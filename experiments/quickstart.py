@@ -91,7 +91,7 @@ def script(argv: Sequence[str]) -> None:
         highlight=False,
     )
     log = problem.dataset.interactions
-    found = top(neumf.scorer, problem, index, log.item[log.user == index], 5)
+    found = top(neumf.scorer, problem, index, log, 5)
     console.print(beside(history_of(problem, options.user, 5), found, f"user {options.user} by neumf"))
     curve = folder / "learning_curve.png"
     directories = {name: RunDir(outcome.path) for name, outcome in outcomes.items()}

@@ -60,7 +60,7 @@ class Optimization:
     learning_rate: float = 1e-3
     """Learning rate after warm-up."""
     batch_size: int = 256
-    """Positives a step, over all devices; their negatives come on top."""
+    """Positives a step, over all devices, their negatives on top; users a step where a model reads sequences."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises linearly from 0."""
     decay: Literal["none", "linear", "cosine"] = "none"
@@ -71,6 +71,8 @@ class Optimization:
     """Clip the gradient to this global norm (0: off)."""
     weight_decay: float = 0.0
     """Decoupled weight decay (adamw only)."""
+    beta2: float = 0.999
+    """Adam's decay rate of the squared gradients (adam and adamw)."""
     sparse_rows: bool = False
     """Update embedding rows when they are looked up, adam's missed steps made up for: faster for small batches."""
 
@@ -163,8 +165,11 @@ class Runtime:
     """Several processes: which one this is."""
 
 
-AT_LEAST_ONE = ("factors", "epochs", "batch_size", "every", "negatives", "k", "bootstrap", "processes", "trials")
-POSITIVE = ("learning_rate", "pretrain_learning_rate", "init_sd")
+AT_LEAST_ONE = (
+    *("factors", "epochs", "batch_size", "every", "negatives", "k", "bootstrap", "processes", "trials"),
+    *("width", "heads", "inner", "layers", "max_length"),
+)
+POSITIVE = ("learning_rate", "pretrain_learning_rate", "init_sd", "temperature")
 ANY_SIGN = ("min_rating", "rating_low", "rating_high")
 
 
@@ -182,7 +187,14 @@ def check_numbers(value: Any, name: str = "") -> None:
         for entry in value:
             check_numbers(entry, name)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        limits = {"seed": (0, 2**32 - 1), "split_seed": (0, 2**32 - 1), "alpha": (0, 1)}
+        limits = {
+            "seed": (0, 2**32 - 1),
+            "split_seed": (0, 2**32 - 1),
+            "alpha": (0, 1),
+            "beta2": (0, 1),
+            "calibration": (0, 1),
+            "dropout": (0, 0.95),
+        }
         low: float
         low, high = limits.get(name, (1 if name in AT_LEAST_ONE else 0, math.inf))
         low = -math.inf if name in ANY_SIGN else low

@@ -3,11 +3,13 @@
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Key
+from jax import Array
+from jaxtyping import Key, UInt32
 
 
-def device_key(seed: int, purpose: str) -> Key[jax.Array, ""]:
+def device_key(seed: int, purpose: str) -> Key[Array, ""]:
     """The typed key of one purpose ("init", "train", …); epoch and step are folded in where it is used."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
 
@@ -15,3 +17,10 @@ def device_key(seed: int, purpose: str) -> Key[jax.Array, ""]:
 def host_rng(seed: int, purpose: str) -> np.random.Generator:
     """The numpy generator of one purpose, for work done once on the host (splits, candidates, bootstrap)."""
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+
+
+def mixed(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """MurmurHash3's finaliser: every input bit flips every output bit with probability about one half."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)

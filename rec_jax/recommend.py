@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from rec_jax import registry
 from rec_jax.config import Experiment
+from rec_jax.data.histories import Histories
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query, Scorer
@@ -80,11 +80,11 @@ def recommend(saved: Saved, user: str, k: int = 10) -> list[Recommendation]:
     """
     index = saved.problem.dataset.user_index(user)
     log = saved.problem.dataset.interactions
-    return top(saved.scorer, saved.problem, index, log.item[log.user == index], k)
+    return top(saved.scorer, saved.problem, index, log, k)
 
 
 def recommend_to_history(saved: Saved, items: Sequence[str], k: int = 10) -> list[Recommendation]:
-    """The k best items for an unseen user with a history of items (original ids): the user is folded in.
+    """The k best items for an unseen user with a history of items (original ids), the oldest first, folded in.
 
     InputError: an unknown item, an empty history, or a model of ratings (a history of items has none).
     """
@@ -95,23 +95,24 @@ def recommend_to_history(saved: Saved, items: Sequence[str], k: int = 10) -> lis
     if predicts_ratings(saved.experiment):
         raise InputError(f"{saved.experiment.objective} models need ratings to fold a user in, and a history has none")
     dataset = saved.problem.dataset
-    history = np.unique([dataset.item_index(item) for item in items]).astype(np.int32)
-    ones = np.ones(len(history))
-    log = Interactions(np.zeros(len(history), np.int32), history, ones.astype(np.float32), ones.astype(np.int64))
-    return top(saved.scorer.fold_in(log, 1), saved.problem, 0, history, k)
+    history = np.array([*dict.fromkeys(dataset.item_index(item) for item in items)], np.int32)
+    m = len(history)
+    log = Interactions(np.zeros(m, np.int32), history, np.ones(m, np.float32), np.zeros(m, np.int64))
+    return top(saved.scorer.fold_in(log, 1), saved.problem, 0, log, k)
 
 
-def top(scorer: Scorer, problem: Problem, user: int, without: np.ndarray, k: int) -> list[Recommendation]:
-    """The k items that score highest for a user, `without` left out; equal scores in the order of their ids.
+def top(scorer: Scorer, problem: Problem, user: int, log: Interactions, k: int) -> list[Recommendation]:
+    """The k items that score highest for a user of `log`, whose own there are left out; ties in the order of ids.
 
     Items that train never saw are left out too: nothing is known of them.
     """
     dataset = problem.dataset
     if k < 1:
         raise InputError(f"--k {k}: at least 1 is needed")
-    scores = np.array(scorer.scores(scorer.cache, Query(jnp.array([user])))[0], np.float64)
+    query = Query.at(np.array([user]), np.zeros(1, np.int64), Histories.of(log, user + 1), scorer.reads)
+    scores = np.array(scorer.scores(scorer.cache, query)[0], np.float64)
     scores[np.setdiff1d(np.arange(dataset.n_items), problem.split.train.item)] = -np.inf
-    scores[without] = -np.inf
+    scores[log.item[log.user == user]] = -np.inf
     best = np.argsort(-scores, kind="stable")[:k]
     best = best[np.isfinite(scores[best])]
     return [Recommendation(str(dataset.item_ids[i]), dataset.item_label(int(i)), float(scores[i])) for i in best]

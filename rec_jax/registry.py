@@ -15,9 +15,9 @@ from rec_jax.baselines import content, ease, fm, graph, ials, neighbours, nmf, p
 from rec_jax.config import Experiment, Optimization, Stopping, from_json
 from rec_jax.data.registry import DATASETS
 from rec_jax.errors import InputError, did_you_mean
-from rec_jax.models import dmf, mf, ncf
+from rec_jax.models import dmf, gru4rec, mf, ncf, sasrec
 from rec_jax.models.base import Scorer
-from rec_jax.objectives import pairwise, pointwise, rating
+from rec_jax.objectives import next_item, pairwise, pointwise, rating
 from rec_jax.objectives.base import Recommender
 from rec_jax.space import Choice, Range, Real, Whole
 
@@ -40,12 +40,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Objective:
-    """An objective's row: its hyper-parameters, `build(module, config, data, batch_size)`, its validation metric."""
+    """An objective's row: its hyper-parameters, `build(module, config, data, batch_size)`, its validation metric.
+
+    `sequences`: it is over users' histories, so that the order of events matters and a step is of users.
+    """
 
     summary: str
     config: type
     build: Callable[..., Recommender]
     metric: str = "ndcg@10"
+    sequences: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,9 @@ COMMON: Space = {
 }
 
 
+EVENTS = ("pointwise", "bpr", "rating")
+"""The objectives over single events, for models that score a user and an item."""
+
 # Hidden layers are up to eight times as wide as the last: 64 factors cost ten times the time of 16.
 TOWERS: Space = {**COMMON, "architecture.factors": Choice((8, 16, 32))}
 
@@ -84,13 +91,14 @@ class Model:
     """A model's row: `config` holds its hyper-parameters, `module(config, n_users, n_items)` is linen.
 
     `defaults` overrides fields of Experiment where the model's are other than the house's. Tuned is the `space`;
-    where none is given, what COMMON names and the model has.
+    where none is given, what COMMON names and the model has. `objectives`: those it can be trained by.
     """
 
     summary: str
     config: type
     module: Callable[..., nn.Module]
     objective: str = "pointwise"
+    objectives: tuple[str, ...] = EVENTS
     defaults: Mapping[str, Any] = field(default_factory=dict)
     pretraining: Pretraining | None = None
     space: Space | None = None
@@ -116,6 +124,21 @@ OBJECTIVES: dict[str, Objective] = {
     "pointwise": Objective("cross-entropy over positives and negatives", pointwise.Pointwise, pointwise.pointwise),
     "bpr": Objective("pairs of a positive and a negative", pairwise.Pairwise, pairwise.pairwise),
     "rating": Objective("squared error on ratings", rating.Rating, rating.rating, metric="rmse"),
+    "next-item": Objective(
+        "the next item at every position of a history", next_item.NextItem, next_item.next_item, sequences=True
+    ),
+}
+
+# A user of a step is a whole sequence; Adam's beta2 as SASRec's authors have it.
+_SEQUENCES: Mapping[str, Any] = {
+    "optimization": Optimization(batch_size=128, beta2=0.98),
+    "stopping": Stopping(patience=10),
+    "epochs": 100,
+}
+_WIDTHS: Space = {
+    "architecture.width": Choice((32, 64, 128)),
+    "architecture.dropout": Real(0.1, 0.6, log=False),
+    "optimization.learning_rate": Real(3e-4, 3e-3),
 }
 
 MODELS: dict[str, Model] = {
@@ -146,6 +169,24 @@ MODELS: dict[str, Model] = {
             "optimization": Optimization(learning_rate=1e-4),
         },
         space={"optimization.learning_rate": Real(3e-5, 3e-3)},
+    ),
+    "sasrec": Model(
+        "self-attention over a user's last events (Kang and McAuley 2018)",
+        sasrec.SASRecConfig,
+        sasrec.SASRec,
+        objective="next-item",
+        objectives=("next-item",),
+        defaults={**_SEQUENCES, "loss": next_item.NextItem(exclude_positives=True)},
+        space=_WIDTHS,
+    ),
+    "gru4rec": Model(
+        "a recurrent network over a user's last events (Hidasi et al. 2016)",
+        gru4rec.GRU4RecConfig,
+        gru4rec.GRU4Rec,
+        objective="next-item",
+        objectives=("next-item",),
+        defaults={**_SEQUENCES, "loss": next_item.NextItem(loss="softmax")},
+        space=_WIDTHS,
     ),
 }
 
@@ -283,7 +324,7 @@ def space(tuned: Experiment) -> Space:
 def experiment(model: str, objective: str | None = None, **changes: Any) -> Experiment:
     """The default experiment of a model, under its own objective or another one, with `changes` to its fields.
 
-    A baseline's objective is 'own'. InputError: unknown names, or an objective for a baseline.
+    A baseline's objective is 'own'. InputError: unknown names, or an objective that is not for the model.
     """
     chosen = recommender_row(model)
     if isinstance(chosen, Baseline):
@@ -292,6 +333,8 @@ def experiment(model: str, objective: str | None = None, **changes: Any) -> Expe
         return dataclasses.replace(Experiment(model, chosen.config(), OWN, OwnMethod()), **changes)
     objective = objective or chosen.objective
     trained_by = row(OBJECTIVES, objective, "objective")
+    if objective not in chosen.objectives:
+        raise InputError(f"--objective {objective} is not for {model}; take {' or '.join(chosen.objectives)}")
     default = Experiment(
         model=model,
         architecture=chosen.config(),

@@ -27,6 +27,7 @@ from rec_jax.train.devices import Devices, is_writer, select
 from rec_jax.train.update import make_update
 from rec_jax.training import (
     REFIT,
+    Choice,
     Prepared,
     Session,
     Show,
@@ -64,11 +65,12 @@ def run(
     problem: Problem | None = None,
     show: Show = lambda stage, progress: None,
     notes: dict[str, Any] | None = None,
+    choice: Choice | None = None,
 ) -> Outcome:
     """Train or fit, score the test split once, and write the record. InputError before any work starts; Diverged.
 
     A run that was complete, resumed, returns its record unchanged. `problem` saves loading the data again. `notes`
-    are kept in the record: what its reader should know of how the experiment came about.
+    are kept in the record: what its reader should know of how the experiment came about. `choice`: as in `train`.
     """
     began, code = time.monotonic(), code_state()
     check(experiment, runtime)
@@ -86,7 +88,7 @@ def run(
         if isinstance(start, Scorer):
             scorer, training = start, {"steps": 0}
         else:
-            scorer, training = _trained(dataclasses.replace(session, tracker=tracker), start)
+            scorer, training = _trained(dataclasses.replace(session, tracker=tracker), start, choice)
         times = {"load_seconds": loaded - began, "fit_seconds": time.monotonic() - loaded}
         result = _result(session, scorer, {"training": training, "code": code, **(notes or {})}, times)
         tracker.summarise({f"{r}/{n}": e["mean"] for r, of in result["metrics"].items() for n, e in of.items()})
@@ -101,23 +103,12 @@ def _fitted(session: Session) -> Scorer:
     return fit_baseline(session.experiment, session.problem.split)
 
 
-def _trained(session: Session, start: Prepared) -> tuple[Scorer, dict[str, Any]]:
+def _trained(session: Session, start: Prepared, choice: Choice | None) -> tuple[Scorer, dict[str, Any]]:
     """A model, trained, and what the record says of it."""
     experiment, recommender = session.experiment, start.recommender
-    trained = train(session, start)
-    choice = trained.choice
-    found: dict[str, Any] = {
-        "steps": choice.steps,
-        "epochs": choice.epochs,
-        "best_epoch": choice.epoch,
-        f"best_valid_{experiment.stopping.metric}": choice.valid,
-        "stopped_by": choice.stopped_by,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
-    }
-    if choice.pretrain_epochs:
-        found["pretrain_epochs"] = choice.pretrain_epochs
-    if choice.seed != experiment.seed:
-        found["chosen_with_seed"] = choice.seed
+    trained = train(session, start, choice)
+    found = trained.choice.to_record(experiment)
+    found["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
     if trained.trace:
         found["trace"] = {"rule": experiment.protocol.candidates[0], "part": "test", "by_epoch": trained.trace}
     return scorer_of(experiment, recommender, trained.params, trained.extra), found
@@ -189,6 +180,8 @@ def check(experiment: Experiment, runtime: Runtime) -> None:
                 f"--every {stopping.every} with {part.epochs} epochs of {part.model}: no validation would take place"
             )
         make_update(part.optimization, 1)
+        if part.optimization.sparse_rows and registry.row(registry.OBJECTIVES, part.objective, "objective").sequences:
+            raise InputError(f"--sparse-rows is for objectives over events, not for --objective {part.objective}")
 
 
 def predicts_ratings(experiment: Experiment) -> bool:

@@ -33,6 +33,7 @@ from rec_jax.train.fold_in import fold_in
 from rec_jax.train.loop import Epoch, Plan, Progress, Watchers, fit
 from rec_jax.train.step import TrainState, create
 from rec_jax.train.update import make_update
+from rec_jax.workers import forget_programs
 
 Show = Callable[[str, Progress], None]
 CHOICES = "choices"
@@ -83,6 +84,38 @@ class Choice:
     pretrain_epochs: dict[str, int]
     """The epoch of each model that was trained first, by its name."""
 
+    def to_record(self, experiment: Experiment) -> dict[str, Any]:
+        """What a run's record says of it."""
+        found: dict[str, Any] = {
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "best_epoch": self.epoch,
+            _best_valid_name(experiment): self.valid,
+            "stopped_by": self.stopped_by,
+        }
+        if self.pretrain_epochs:
+            found["pretrain_epochs"] = self.pretrain_epochs
+        if self.seed != experiment.seed:
+            found["chosen_with_seed"] = self.seed
+        return found
+
+    @classmethod
+    def of_record(cls, training: dict[str, Any], experiment: Experiment) -> "Choice":
+        """The inverse, from the record of a run of `experiment`."""
+        return cls(
+            seed=training.get("chosen_with_seed", experiment.seed),
+            epoch=training["best_epoch"],
+            valid=training[_best_valid_name(experiment)],
+            epochs=training["epochs"],
+            steps=training["steps"],
+            stopped_by=training["stopped_by"],
+            pretrain_epochs=training.get("pretrain_epochs", {}),
+        )
+
+
+def _best_valid_name(experiment: Experiment) -> str:
+    return f"best_valid_{experiment.stopping.metric}"
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -98,6 +131,7 @@ class Trained:
 
 def fit_baseline(experiment: Experiment, split: Split) -> Scorer:
     """Fit a baseline on the train events, with the validation events where the protocol refits."""
+    forget_programs()
     row = registry.BASELINES[experiment.model]
     fitted: Scorer = row.fit(
         split.whole if experiment.protocol.refit else split, experiment.architecture, experiment.seed
@@ -113,7 +147,16 @@ def fitter(experiment: Experiment, problem: Problem) -> Callable[[Split], Scorer
 
 
 def build(experiment: Experiment, problem: Problem) -> Recommender:
-    """The module and its objective, for the problem's sizes. InputError: an option out of range."""
+    """The module and its objective, for the problem's sizes.
+
+    InputError: an option out of range, or a model of sequences where a user's events have no order.
+    """
+    of_sequences = registry.row(registry.OBJECTIVES, experiment.objective, "objective").sequences
+    if of_sequences and not problem.dataset.chronological:
+        raise InputError(
+            f"{experiment.model} reads events in the order they happened, which {problem.dataset.name} does not tell; "
+            "take a log with times"
+        )
     return build_for(experiment, problem.train, experiment.optimization.batch_size)
 
 
@@ -131,11 +174,14 @@ def scorer_of(experiment: Experiment, recommender: Recommender, params: Any, ext
     cache = jax.jit(recommender.prepare)(params, extra)
 
     def folded(log: Interactions, n_users: int) -> Scorer:
+        if not registry.MODELS[experiment.model].module.user_tables:  # type: ignore[attr-defined]
+            return scorer_of(experiment, recommender, params, extra)  # nothing is learnt of a user
         found, fitted = fold_in_users(experiment, params, extra, log, n_users, recommender.n_items)
         return scorer_of(experiment, found, fitted, extra)
 
     can = registry.folds_in(experiment.model)
-    return Scorer(experiment.model, cache, recommender.scores, recommender.score_candidates, folded if can else None)
+    functions = recommender.scores, recommender.score_candidates
+    return Scorer(experiment.model, cache, *functions, folded if can else None, recommender.reads)
 
 
 def fold_in_users(
@@ -185,12 +231,15 @@ def open_directory(session: Session, candidates: bool = False) -> None:
 
 def prepared(session: Session) -> Prepared:
     """What a training starts from. InputError: an option out of range."""
+    forget_programs()
     recommender = build(session.experiment, session.problem)
     return Prepared(recommender, blank_state(session.experiment, recommender, session.problem))
 
 
-def train(session: Session, start: Prepared) -> Trained:
+def train(session: Session, start: Prepared, choice: Choice | None = None) -> Trained:
     """Train to the epoch that validation chooses; where the protocol refits, then once more on all but test.
+
+    `choice`, where it is shared by all seeds: what validation chose in an earlier run, instead of choosing again.
 
     The refit is on train and validation events together, for as many epochs as validation chose; with a trace it goes
     on to the last, and the parameters are those of the chosen epoch all the same.
@@ -199,14 +248,14 @@ def train(session: Session, start: Prepared) -> Trained:
     if not protocol.refit:
         state, choice = _validated(session, start)
         return Trained(state.best_params, state.best_extra, choice, [])
-    if protocol.choice_seed:
+    if protocol.choice_seed and choice is None:
         session = dataclasses.replace(session, runtime=dataclasses.replace(session.runtime, resume=True))
         choosing = _choosing(session, session.experiment)
         start = start if choosing.experiment == session.experiment else prepared(choosing)
         with _alone(choosing):
             open_directory(choosing)
             choice = _validated(choosing, start)[1]
-    else:
+    elif choice is None:
         choice = _validated(session, start)[1]
     experiment = dataclasses.replace(
         session.experiment, epochs=session.experiment.epochs if protocol.trace_test else choice.epoch

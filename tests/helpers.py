@@ -57,6 +57,10 @@ def small_experiment(csv: Path, model: str = "neumf", objective: str | None = No
     )
     if model == "dmf":  # towers of a paper's width are not for thirty users
         base = dataclasses.replace(base, architecture=DMFConfig((16, 8), (16, 8)))
+    if registry.OBJECTIVES[base.objective].sequences:  # a step is of users, of whom there are 30
+        short = dataclasses.replace(base.architecture, width=16, max_length=8, dropout=0.0)
+        optimization = dataclasses.replace(base.optimization, batch_size=16)
+        base = dataclasses.replace(base, architecture=short, optimization=optimization)
     return dataclasses.replace(base, **changes)
 
 

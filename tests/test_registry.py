@@ -11,7 +11,6 @@ import optax
 import pytest
 
 from rec_jax.errors import InputError
-from rec_jax.models.base import Query
 from rec_jax.objectives.base import Batch, Recommender
 from rec_jax.problem import Problem, pose
 from rec_jax.recommend import load
@@ -20,7 +19,7 @@ from rec_jax.run import run
 from rec_jax.training import build, scorer_of
 from tests.helpers import N_ITEMS, N_USERS, quick, small_experiment, write_small_csv
 
-ROWS = [(model, objective) for model in MODELS for objective in OBJECTIVES]
+ROWS = [(model, objective) for model, row in MODELS.items() for objective in row.objectives]
 
 
 def made(folder: Path, model: str, objective: str) -> tuple[Any, Problem, Recommender]:
@@ -34,7 +33,7 @@ def test_shapes_and_the_two_ways_to_score(tmp_path: Path, model: str, objective:
     what, problem, recommender = made(tmp_path, model, objective)
     params, extra = recommender.init(jax.random.key(0), problem.train)
     scorer = scorer_of(what, recommender, params, extra)
-    query = Query(jnp.arange(5))
+    query = problem.valid.query(np.arange(5), recommender.reads)
     full = scorer.scores(scorer.cache, query)
     ids = jnp.tile(jnp.arange(N_ITEMS), (5, 1))
     assert full.shape == (5, N_ITEMS)
@@ -46,13 +45,12 @@ def test_overfits_one_batch(tmp_path: Path, model: str, objective: str) -> None:
     """200 steps of Adam on one batch bring the loss to less than a third."""
     what, problem, recommender = made(tmp_path, model, objective)
     params, extra = recommender.init(jax.random.key(0), problem.train)
-    config = dataclasses.replace(what.loss, l2=0.0)
-    recommender = build(dataclasses.replace(what, loss=config), problem)
-    drawn = recommender.batch(problem.train, jax.random.key(1), jnp.int32(0), jnp.int32(0))
-    users, items, rating = (np.asarray(x)[:12] for x in (drawn.user, drawn.items, drawn.rating))
-    items = np.stack([[i, *((i + 1 + np.arange(items.shape[1] - 1)) % N_ITEMS)] for i in items[:, 0]])
-    _, first = np.unique(users, return_index=True)  # one event a user, so that no label contradicts another
-    batch = Batch(*(jnp.asarray(x[first]) for x in (users, items, rating)), jnp.ones(len(first)))
+    if hasattr(what.loss, "l2"):
+        what = dataclasses.replace(what, loss=dataclasses.replace(what.loss, l2=0.0))
+    recommender = build(what, problem)
+    batch = drawn = recommender.batch(problem.train, jax.random.key(1), jnp.int32(0), jnp.int32(0))
+    if not OBJECTIVES[objective].sequences:
+        batch = without_contradictions(drawn)
     tx = optax.adam(0.05)
 
     @jax.jit
@@ -71,6 +69,14 @@ def test_overfits_one_batch(tmp_path: Path, model: str, objective: str) -> None:
     assert loss(fit(params)) < loss(params) / 3
 
 
+def without_contradictions(drawn: Batch) -> Batch:
+    """One event a user, and negatives that are nobody's event."""
+    users, items, rating = (np.asarray(x)[:12] for x in (drawn.user, drawn.items, drawn.rating))
+    items = np.stack([[i, *((i + 1 + np.arange(items.shape[1] - 1)) % N_ITEMS)] for i in items[:, 0]])
+    _, first = np.unique(users, return_index=True)  # one event a user, so that no label contradicts another
+    return Batch(*(jnp.asarray(x[first]) for x in (users, items, rating)), jnp.ones(len(first)))
+
+
 @pytest.mark.parametrize(("model", "objective"), ROWS)
 def test_padding_has_no_say(tmp_path: Path, model: str, objective: str) -> None:
     """What stands in rows of weight 0 changes neither the loss nor its gradient."""
@@ -80,12 +86,19 @@ def test_padding_has_no_say(tmp_path: Path, model: str, objective: str) -> None:
     batch = recommender.batch(problem.train, jax.random.key(1), jnp.int32(0), last)
     padded = batch.weight == 0
     assert 0 < int(padded.sum()) < len(padded)
-    other = dataclasses.replace(
-        batch,
-        user=jnp.where(padded, (batch.user + 3) % N_USERS, batch.user),
-        items=jnp.where(padded[:, None], (batch.items + 5) % N_ITEMS, batch.items),
-        rating=jnp.where(padded, 99.0, batch.rating),
-    )
+    if OBJECTIVES[objective].sequences:
+        other = dataclasses.replace(
+            batch,
+            history=jnp.where(padded[:, None] & (batch.history >= 0), (batch.history + 3) % N_ITEMS, batch.history),
+            target=jnp.where(padded[:, None] & (batch.target >= 0), (batch.target + 5) % N_ITEMS, batch.target),
+        )
+    else:
+        other = dataclasses.replace(
+            batch,
+            user=jnp.where(padded, (batch.user + 3) % N_USERS, batch.user),
+            items=jnp.where(padded[:, None], (batch.items + 5) % N_ITEMS, batch.items),
+            rating=jnp.where(padded, 99.0, batch.rating),
+        )
     graded = jax.jit(jax.value_and_grad(lambda p, b: recommender.loss(p, extra, b, jax.random.key(0), last)[0]))
     found = [graded(params, b) for b in (batch, other)]
     for x, y in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
@@ -114,7 +127,7 @@ def test_trains_saves_and_restores(tmp_path: Path, model: str) -> None:
     what = small_experiment(write_small_csv(tmp_path / "log.csv"), model)
     outcome = run(what, quick(tmp_path / "run"))
     saved = load(tmp_path / "run")
-    query = Query(jnp.arange(N_USERS))
+    query = outcome.problem.valid.query(np.arange(len(outcome.problem.valid.user)), outcome.scorer.reads)
     np.testing.assert_array_equal(
         outcome.scorer.scores(outcome.scorer.cache, query), saved.scorer.scores(saved.scorer.cache, query)
     )
@@ -123,7 +136,7 @@ def test_trains_saves_and_restores(tmp_path: Path, model: str) -> None:
 
 @pytest.mark.parametrize("model", [name for name in MODELS if folds_in(name)])
 def test_user_tables_name_the_parameters_with_a_row_a_user(tmp_path: Path, model: str) -> None:
-    what, problem, recommender = made(tmp_path, model, "pointwise")
+    what, problem, recommender = made(tmp_path, model, MODELS[model].objective)
     params, _ = recommender.init(jax.random.key(0), problem.train)
     tables = MODELS[model].module(what.architecture, N_USERS, N_ITEMS).user_tables  # type: ignore[attr-defined]
     named = {

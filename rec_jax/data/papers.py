@@ -106,6 +106,76 @@ def load_sasrec(folder: Path) -> Dataset:
     return build_dataset("ml-1m-sasrec", raw, items=items, licence=LICENCE)
 
 
+def load_s3rec(folder: Path, stem: str, name: str, licence: str) -> Dataset:
+    """A log in the format of S3-Rec (Zhou et al., CIKM 2020): 'user item item ...' a line, chronological, ids from 1.
+
+    `STEM.timestamps.txt`, where it lies beside, holds the times of the items in the same places; else they are 0
+    (unknown). Titles join from `STEM_titles.tsv` (item, ..., title), where it is there. Ratings are 1.
+    InputError: a line that is not whole numbers, a user twice, or times that do not match or fall.
+    """
+    user, item = _user_lines(folder / f"{stem}.txt")
+    time, times = np.zeros(len(user), np.int64), folder / f"{stem}.timestamps.txt"
+    if times.exists():
+        of, time = _user_lines(times)
+        if not np.array_equal(of, user):
+            raise InputError(f"{times}: expected as many times for each user as {stem}.txt has items")
+        if (np.diff(time)[np.diff(user) == 0] < 0).any():
+            raise InputError(f"{times}: a user's times fall; expected them in the order of {stem}.txt")
+    raw = {"user": user, "item": item, "rating": np.ones(len(user)), "time": time}
+    return build_dataset(name, raw, items=_titles_tsv(folder / f"{stem}_titles.tsv"), licence=licence)
+
+
+def load_lightgcn(folder: Path, name: str, licence: str) -> Dataset:
+    """A split in the format of LightGCN (He et al., SIGIR 2020): 'user item item ...' a line of train.txt and test.txt.
+
+    A user's items have no order, ratings are 1 and times 0 (unknown). One tenth of each user's train events, drawn at
+    random, is held out for validation, which the authors do without. InputError: a malformed line, or a user twice.
+    """
+    train, test = (_user_lines(folder / file) for file in ("train.txt", "test.txt"))
+    user, item = (np.concatenate(both) for both in zip(train, test))
+    part = np.repeat([0, 2], [len(train[0]), len(test[0])])
+    order = np.lexsort((host_rng(0, f"{name} validation").random(len(train[0])), train[0]))
+    _, first, count = np.unique(train[0][order], return_index=True, return_counts=True)
+    place = np.arange(len(order)) - np.repeat(first, count)
+    part[order[place < np.repeat(count // 10, count)]] = 1
+    raw = {"user": user, "item": item, "rating": np.ones(len(user)), "time": np.zeros(len(user), np.int64)}
+    return build_dataset(name, raw, authors=(part, None), chronological=False, licence=licence)
+
+
+def _user_lines(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(first number of its line, number) for every number but the first of each line; a user alone has no events."""
+    users, numbers, seen = [], [], set()
+    for line, text in enumerate(path.read_text().splitlines(), 1):
+        try:
+            user, *rest = map(int, text.split())
+        except ValueError:
+            raise InputError(
+                f"{path}, line {line}: expected a user and items, whole numbers, got {text[:60]!r}"
+            ) from None
+        if user in seen:
+            raise InputError(f"{path}, line {line}, field 'user': {user} has a line before; expected one a user")
+        seen.add(user)
+        users.append(np.full(len(rest), user))
+        numbers.append(np.array(rest, np.int64))
+    if not users:
+        raise InputError(f"{path}: the file is empty; expected 'user item item ...' a line")
+    return np.concatenate(users), np.concatenate(numbers)
+
+
+def _titles_tsv(path: Path) -> Items | None:
+    """Titles by item id, from a table with a header whose columns are the item, others, 'title' and 'categories'."""
+    if not path.exists():
+        return None
+    header, *lines = (line.split("\t") for line in path.read_text().splitlines())
+    at = header.index("title")
+    categories = header.index("categories") if "categories" in header else None
+
+    def of(row: list[str]) -> tuple[str, int, tuple[str, ...]]:
+        return row[at], 0, tuple(row[categories].split(", ")) if categories and row[categories] else ()
+
+    return {row[0]: of(row) for row in lines if len(row) == len(header)}
+
+
 def _titles(mapping: Path, original_column: int) -> Items | None:
     """Titles by the paper's item id, through a file that maps them to MovieLens ids, where there is one."""
     movies = mapping.parent.parent / "movies.dat"

@@ -8,7 +8,7 @@ from rec_jax.data.fetch import Archive, Files, Source, Wheel, ensure
 from rec_jax.data.interactions import Dataset
 from rec_jax.data.movielens import LICENCE, load_1m_official, load_100k_official, load_100k_wheel
 from rec_jax.data.own import OWN_FORMATS, Columns, load_own
-from rec_jax.data.papers import PINTEREST_LICENCE, load_ncf, load_pinterest, load_sasrec
+from rec_jax.data.papers import PINTEREST_LICENCE, load_lightgcn, load_ncf, load_pinterest, load_s3rec, load_sasrec
 from rec_jax.errors import InputError, did_you_mean
 
 DEFAULT_FOLDER = Path("~/.cache/rec_jax")
@@ -38,6 +38,31 @@ class Known:
 _WHEEL = "recbole/dataset_example/ml-100k"
 _NCF = "https://raw.githubusercontent.com/hexiangnan/neural_collaborative_filtering/master/Data"
 _SASREC = "b725f3acb3986fe3130bffd1e77a74d182a1f51799567a236dbd60270f95b0a2"
+
+_S3REC = "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/master/data"
+_LIGHTGCN = "https://raw.githubusercontent.com/gusye1234/LightGCN-PyTorch/master/data"
+AMAZON_LICENCE = "Amazon reviews collected by McAuley et al. (2015), for research; as S3-Rec's authors prepared them"
+YELP_LICENCE = "Yelp's open data set, for academic use under Yelp's terms; as the authors of S3-Rec prepared it"
+GOWALLA_LICENCE = "check-ins collected by Cho et al., KDD 2011 (SNAP); split by the authors of NGCF and LightGCN"
+
+
+def _s3rec(name: str, stem: str, what: str, counts: tuple[int, int, int], licence: str) -> Known:
+    """A row for a log in S3-Rec's format."""
+    return Known(
+        summary=f"{what}, 5-core, as S3-Rec's authors published it: chronological, no ratings",
+        folder="s3rec",
+        licence=licence,
+        expected=counts,
+        routes=(
+            Route(
+                (f"{stem}.txt",),
+                # The counts verify it: the sum of the official file has not been seen.
+                Files(_S3REC, {f"{stem}.txt": None}),
+                lambda folder: load_s3rec(folder, stem, name, licence),
+            ),
+        ),
+    )
+
 
 DATASETS: dict[str, Known] = {
     "ml-100k": Known(
@@ -129,6 +154,41 @@ DATASETS: dict[str, Known] = {
                 ("ml-1m.txt",),
                 Files("https://raw.githubusercontent.com/kang205/SASRec/master/data", {"ml-1m.txt": _SASREC}),
                 load_sasrec,
+            ),
+        ),
+    ),
+    "beauty": _s3rec(
+        "beauty",
+        "Beauty",
+        "Amazon Beauty",
+        (22_363, 12_101, 198_502),
+        AMAZON_LICENCE,
+    ),
+    "sports": _s3rec(
+        "sports",
+        "Sports_and_Outdoors",
+        "Amazon Sports and Outdoors",
+        (35_598, 18_357, 296_337),
+        AMAZON_LICENCE,
+    ),
+    "yelp": _s3rec(
+        "yelp",
+        "Yelp",
+        "Yelp",
+        (30_431, 20_033, 316_354),
+        YELP_LICENCE,
+    ),
+    "gowalla": Known(
+        summary="Gowalla check-ins as split by the authors of LightGCN (split 'authors'): no order, no times",
+        folder="gowalla",
+        licence=GOWALLA_LICENCE,
+        expected=(29_858, 40_981, 1_027_370),
+        routes=(
+            Route(
+                ("train.txt", "test.txt"),
+                # The files' rows are published in several orders, so the counts verify them.
+                Files(f"{_LIGHTGCN}/gowalla", {"train.txt": None, "test.txt": None}),
+                lambda folder: load_lightgcn(folder, "gowalla", GOWALLA_LICENCE),
             ),
         ),
     ),

@@ -12,13 +12,14 @@ from typing import Literal
 
 import numpy as np
 
+from rec_jax.data.histories import Histories
 from rec_jax.data.interactions import Interactions
 from rec_jax.data.splits import Split, merged
 from rec_jax.errors import InputError, UndefinedScore
 from rec_jax.evaluate.pairs import among, distinct, numbers
 from rec_jax.evaluate.protocol import DRAWN_RULES, Questions
 from rec_jax.evaluate.ranking import in_blocks
-from rec_jax.models.base import Scorer
+from rec_jax.models.base import Query, Scorer
 from rec_jax.randomness import host_rng
 
 Severity = Literal["leak", "warning", "ok"]
@@ -186,14 +187,18 @@ def _refit(
     users, first = np.unique(split.test.user, return_index=True)
     some = np.sort(host_rng(seed, "audit users").permutation(len(users))[:sample_users])
     user, time = users[some], split.test.time[first[some]]  # the log is in the order of time within a user
-    n_items, name = split.dataset.n_items, REFIT
-    before = _scores(fit(split), user, time, n_items)
-    changed = _differ(before, _scores(fit(without_held_out(split, keep_validation)), user, time, n_items))
+    known, name = Histories.of(split.history, split.dataset.n_users), REFIT
+
+    def scores(of: Split) -> np.ndarray:
+        return _scores(fit(of), user, time, known, split.dataset.n_items)
+
+    before = scores(split)
+    changed = _differ(before, scores(without_held_out(split, keep_validation)))
     held = "test" if keep_validation else "validation and test"
     if changed == 0:
         detail = f"the scores of {_of(len(user), 'user')} are the same when the {held} events are removed everywhere"
         return Finding(name, "ok", 0, detail)
-    again = _differ(before, _scores(fit(split), user, time, n_items))
+    again = _differ(before, scores(split))
     if again:
         detail = (
             f"two fits on the same events differ in the scores of {again:,} of {_of(len(user), 'user')}: whether "
@@ -207,9 +212,13 @@ def _refit(
     return Finding(name, "leak", changed, detail)
 
 
-def _scores(scorer: Scorer, user: np.ndarray, time: np.ndarray, n_items: int) -> np.ndarray:
+def _scores(scorer: Scorer, user: np.ndarray, time: np.ndarray, known: Histories, n_items: int) -> np.ndarray:
     """[users, n_items]. UndefinedScore: one is NaN."""
-    blocks = [x for _, x in in_blocks(scorer.scores, scorer.cache, user, time, n_items)]
+
+    def query(rows: np.ndarray) -> Query:
+        return Query.at(user[rows], time[rows], known, scorer.reads)
+
+    blocks = [x for _, x in in_blocks(scorer.scores, scorer.cache, query, len(user), n_items)]
     found = np.concatenate(blocks).astype(np.float64)
     if np.isnan(found).any():
         at = int(user[int(np.isnan(found).any(axis=1).argmax())])

@@ -38,7 +38,7 @@ def top_lists(scorer: Scorer, questions: Questions, k: int) -> Int32[np.ndarray,
     for start in range(0, q, b):
         rows = np.arange(start, min(start + b, q))
         padded = np.resize(rows, b)  # the last batch repeats some users, and is cut below
-        query = Query.at(questions.user[padded], questions.time[padded])
+        query = questions.query(padded, scorer.reads)
         allowed = np.tile(~questions.excluded, (b, 1))
         for place, row in enumerate(padded.tolist()):
             allowed[place, questions.seen[row]] = False

@@ -16,9 +16,11 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int32, Int64
 
+from rec_jax.data.histories import Histories
 from rec_jax.data.interactions import Interactions
 from rec_jax.data.splits import Split
 from rec_jax.errors import InputError, did_you_mean
+from rec_jax.models.base import Query
 from rec_jax.randomness import host_rng
 
 
@@ -45,7 +47,8 @@ class Questions:
     """One entry a user: held-out items, items already seen, and the candidates (None: all items), positives first.
 
     `time` is that of the user's first held-out event, in seconds since 1970 (0: unknown). `excluded` marks items
-    that nobody can be recommended. `dropped` counts, by reason, what was left out.
+    that nobody can be recommended. `dropped` counts, by reason, what was left out. `known` holds what each user did
+    before, in order, for recommenders that read it.
     """
 
     rule: str
@@ -56,6 +59,11 @@ class Questions:
     candidates: Sequence[np.ndarray] | None
     excluded: np.ndarray
     dropped: dict[str, int]
+    known: Histories | None = None
+
+    def query(self, rows: np.ndarray, reads: int) -> Query:
+        """The query at the places `rows` [b], with the last `reads` events of each user. Errors as in `Query.at`."""
+        return Query.at(self.user[rows], self.time[rows], self.known, reads)
 
     def __post_init__(self) -> None:
         if self.candidates is None:
@@ -70,7 +78,7 @@ class Questions:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all of it: equal for equal questions."""
+        """SHA-256 over all of it but the order of what is known, which is the log's: equal for equal questions."""
         digest = hashlib.sha256(f"{self.rule} {len(self.user)}".encode())
         for rows in (
             [self.user, self.time],
@@ -106,9 +114,9 @@ def ask_all(
     train, valid = _rows(split.history, n_users), _rows(split.valid, n_users)
     events = split.part(part)
     held, first = _rows(events, n_users), events.by_user(n_users)
-    known = np.zeros(n_items, bool)
-    known[split.train.item] = True
-    excluded = ~known if unseen_items == "drop" else np.zeros(n_items, bool)
+    trained = np.zeros(n_items, bool)
+    trained[split.train.item] = True
+    excluded = ~trained if unseen_items == "drop" else np.zeros(n_items, bool)
     dropped = {"users_with_too_few_events": split.short_users, "users_without_train_events": 0}
     dropped |= {"held_out_items_seen_before": 0, "held_out_items_not_in_train": 0}
     users, positives, seen = [], [], []
@@ -131,7 +139,9 @@ def ask_all(
     if not users:
         raise InputError(f"{split.dataset.name}: nobody is left to evaluate in the {part} part ({dropped})")
     asked = np.array(users, np.int32)
-    full = Questions("full", asked, events.time[first[asked]], positives, seen, None, excluded, dropped)
+    known = Histories.of((split.whole if part == "test" else split).history, n_users)
+    time = events.time[first[asked]]
+    full = Questions("full", asked, time, positives, seen, None, excluded, dropped, known)
     found = {}
     for rule in rules:
         questions, how = dataclasses.replace(full, rule=rule), DRAWN_RULES.get(rule)

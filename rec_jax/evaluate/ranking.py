@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from rec_jax.data.histories import Histories
+from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError, UndefinedScore
 from rec_jax.evaluate.protocol import Questions
-from rec_jax.models.base import Query, Scorer
+from rec_jax.models.base import Query, Scorer, power_of_two
 from rec_jax.workers import side_by_side
 
 # Scores held at once: 2^19 pairs are 2 MB, times an MLP's widest layer of 64 a transient of 128 MB.
@@ -45,16 +47,19 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
     """
     width = len(questions.excluded) if questions.candidates is None else max(map(len, questions.candidates))
     b = max(1, min(len(questions.user), PAIRS_PER_BATCH // width))
-    # Users with as many positives are ranked together, so that few are padded to the longest row.
-    order = np.argsort([len(p) for p in questions.positives], kind="stable")
+    # Users with as many positives, and histories as long, are ranked together, so that little is padded.
+    keys = [np.array([len(p) for p in questions.positives])]
+    if scorer.reads and questions.known is not None:
+        keys.insert(0, np.minimum(questions.known.lengths(questions.user), scorer.reads))
+    order = np.lexsort(keys)
     check_shape(scorer, len(questions.excluded))
     excluded = jnp.asarray(questions.excluded)
 
     def batch(start: int) -> tuple[np.ndarray, ...]:
         rows = order[start : start + b].tolist()
-        padded = np.resize(rows, b).tolist()  # the last batch repeats some users, and is cut below
+        padded = np.resize(rows, b)  # the last batch repeats some users, and is cut below
         positives = _pad([questions.positives[r] for r in padded])
-        query = Query.at(questions.user[padded], questions.time[padded])
+        query = questions.query(padded, scorer.reads)
         if questions.candidates is None:
             seen = _pad([questions.seen[r] for r in padded])
             counts = _count_full(scorer.scores, scorer.cache, query, positives, seen, excluded)
@@ -83,19 +88,19 @@ apply = jax.jit(lambda function, cache, query: function(cache, query), static_ar
 
 
 def in_blocks(
-    function: Callable[[Any, Query], Array], cache: Any, user: np.ndarray, time: np.ndarray, n_items: int
+    function: Callable[[Any, Query], Array], cache: Any, query: Callable[[np.ndarray], Query], count: int, n_items: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(places in `user` [r], function(cache, query) of them [..., r, n]), in blocks of users of one shape."""
-    size = max(1, min(len(user), PAIRS_PER_BATCH // n_items))
-    for start in range(0, len(user), size):
-        rows = np.arange(start, min(start + size, len(user)))
+    """(places [r] among `count`, function(cache, query(places)) [..., r, n]), in blocks of users of one size."""
+    size = max(1, min(count, PAIRS_PER_BATCH // n_items))
+    for start in range(0, count, size):
+        rows = np.arange(start, min(start + size, count))
         padded = np.resize(rows, size)  # the last block repeats some users, and is cut
-        yield rows, np.asarray(apply(function, cache, Query.at(user[padded], time[padded])))[..., : len(rows), :]
+        yield rows, np.asarray(apply(function, cache, query(padded)))[..., : len(rows), :]
 
 
 def check_shape(scorer: Scorer, n_items: int) -> None:
     """InputError: the scores of two users over the catalogue, or of three candidates each, have another shape."""
-    query, ids = Query.at(np.zeros(2, np.int32), np.zeros(2, np.int64)), jnp.zeros((2, 3), jnp.int32)
+    query, ids = blank_query(scorer, 2), jnp.zeros((2, 3), jnp.int32)
     for function, arguments, expected in (
         (scorer.scores, (query,), (2, n_items)),
         (scorer.score_candidates, (query, ids), (2, 3)),
@@ -105,9 +110,15 @@ def check_shape(scorer: Scorer, n_items: int) -> None:
             raise InputError(f"{scorer.name}: its scores have shape {shape} where {expected} was expected")
 
 
+def blank_query(scorer: Scorer, b: int) -> Query:
+    """A query of the shape that the scorer asks for."""
+    nobody = Interactions(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    return Query.at(np.zeros(b, np.int32), np.zeros(b, np.int64), Histories.of(nobody, 1), scorer.reads)
+
+
 def _pad(rows: Sequence[np.ndarray], width: int | None = None) -> Array:
     """[b, w] with -1 where a row is shorter; w is a power of two unless given, so that few shapes are compiled."""
-    width = width or 1 << (max(1, *map(len, rows)) - 1).bit_length()
+    width = width or power_of_two(max(map(len, rows)))
     out = np.full((len(rows), width), -1, np.int32)
     for place, row in enumerate(rows):
         out[place, : len(row)] = row

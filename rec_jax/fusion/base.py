@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError, UndefinedScore
 from rec_jax.evaluate.protocol import Questions
-from rec_jax.evaluate.ranking import PAIRS_PER_BATCH, check_shape, in_blocks
+from rec_jax.evaluate.ranking import PAIRS_PER_BATCH, blank_query, check_shape, in_blocks
 from rec_jax.models.base import Query, Scorer
 
 Scores: TypeAlias = Callable[[Any, Query], Array]
@@ -37,7 +37,7 @@ def fused(
     cache = _cache(parts, items) | {"learned": learned}
     functions = _functions(transform, combine, tuple(part.scores for part in parts))
     again = functools.partial(fused, name, transform, combine, learned=learned, item_features=item_features)
-    return Scorer(name, cache, *functions, fold_all(parts, again))
+    return Scorer(name, cache, *functions, fold_all(parts, again), max(part.reads for part in parts))
 
 
 def fold_all(
@@ -99,7 +99,8 @@ def scored(
     if items.shape[1] != n:
         raise InputError(f"item_features of {items.shape[1]:,} items: the catalogue has {n:,}")
     function, cache = _features(transform, tuple(part.scores for part in parts)), _cache(parts, items)
-    for rows, x in in_blocks(function, cache, questions.user, questions.time, n):
+    reads = max(part.reads for part in parts)
+    for rows, x in in_blocks(function, cache, lambda rows: questions.query(rows, reads), len(questions.user), n):
         check_finite(parts, questions.user[rows], x)
         yield rows, x
 
@@ -117,8 +118,7 @@ def _cache(parts: Sequence[Scorer], items: np.ndarray) -> dict[str, Any]:
 
 
 def _width(part: Scorer) -> int:
-    query = Query.at(np.zeros(1, np.int32), np.zeros(1, np.int64))
-    return int(jax.eval_shape(part.scores, part.cache, query).shape[1])
+    return int(jax.eval_shape(part.scores, part.cache, blank_query(part, 1)).shape[1])
 
 
 def _item_rows(features: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "c n"]:

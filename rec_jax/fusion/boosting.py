@@ -50,13 +50,15 @@ def fuse_boosting(first: Scorer, split: Split, questions: Questions, config: Boo
     X^T (X - F) is ever held. The best number of stages on the validation is kept, none included: the validation
     metric never falls below the first recommender's. A first recommender that has fitted train
     closely leaves less there than on new data. UndefinedScore: a score is NaN or infinite. InputError: a number out
-    of range, or scores that do not rise with the train events.
+    of range, scores that do not rise with the train events, or a first recommender that reads histories.
     """
     parse(config.metric)
     if not (config.l2 > 0 and 0 < config.shrinkage <= 1 and config.stages >= 1):
         raise InputError(f"{config}: expected a positive l2, shrinkage above 0 and up to 1, at least 1 stage")
     if split.fold_in is not None:
         raise InputError("boosting is fitted and validated on users of train; choose another --split than 'users'")
+    if first.reads:
+        raise InputError(f"{first.name} reads what users did: it has seen the train events that it would be boosted on")
     check_shape(first, len(questions.excluded))
     history = train_matrix(split)
     common = gram(history).astype(np.float64)
@@ -92,7 +94,11 @@ def _residual(
     """(b, X^T (X - a - b S)) over the users of train, whose contexts are unknown; `common` is X^T X."""
     users, n = np.flatnonzero(np.diff(history.indptr)).astype(np.int32), history.shape[1]
     cross, mean, square = np.zeros((n, n)), 0.0, 0.0
-    for rows, block in in_blocks(first.scores, first.cache, users, np.zeros(len(users), np.int64), n):
+
+    def query(rows: np.ndarray) -> Query:
+        return Query.at(users[rows], np.zeros(len(rows), np.int64))
+
+    for rows, block in in_blocks(first.scores, first.cache, query, len(users), n):
         scores = block.astype(np.float64)
         check_finite([first], users[rows], scores[None])
         cross += history[users[rows]].T @ scores

@@ -10,7 +10,9 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from rec_jax.data.histories import Histories
 from rec_jax.data.interactions import Interactions
+from rec_jax.errors import InputError
 
 Leaf: TypeAlias = Any
 """A field of a pytree: an array of the shape that stands behind it, or what a transformation puts in its place."""
@@ -22,11 +24,28 @@ class Query:
 
     user: Leaf  # int32 [b]
     context: Leaf = None  # int32 [b 2]: hour of the day (UTC), day of the week (0 is Monday); -1 unknown. Or None.
+    history: Leaf = None  # int32 [b t]: the user's last items, the earliest first, -1 past the end. Or None.
+    times: Leaf = None  # int32 [b t]: when that was, in seconds since 1970; 0 unknown. Or None.
 
     @classmethod
-    def at(cls, user: np.ndarray, time: np.ndarray) -> "Query":
-        """The query of `user` [b] at `time` [b], in seconds since 1970 (0: unknown)."""
-        return cls(jnp.asarray(user), jnp.asarray(context_of(time)))
+    def at(cls, user: np.ndarray, time: np.ndarray, known: Histories | None = None, reads: int = 0) -> "Query":
+        """The query of `user` [b] at `time` [b], in seconds since 1970 (0: unknown).
+
+        With `reads` it brings the last so many events of each user, out of `known`, padded to a power of two, so that
+        few shapes are compiled. InputError: what users did is not known.
+        """
+        if reads == 0:
+            return cls(jnp.asarray(user), jnp.asarray(context_of(time)))
+        if known is None:
+            raise InputError("the recommender reads what users did before, and that is not known here")
+        longest = int(known.lengths(user).max(initial=1))
+        items, times = known.last(user, min(reads, power_of_two(longest)))
+        return cls(jnp.asarray(user), jnp.asarray(context_of(time)), jnp.asarray(items), jnp.asarray(times))
+
+
+def power_of_two(n: int) -> int:
+    """The smallest power of two that is at least n."""
+    return 1 << (max(1, n) - 1).bit_length()
 
 
 def context_of(time: np.ndarray) -> np.ndarray:
@@ -53,7 +72,8 @@ class Scorer:
 
     Higher scores rank earlier. The functions are compared by identity: make them once a model, and give every
     new set of parameters as a new cache, so that nothing is compiled again. `fold_in(log, n_users)`, where the
-    recommender has it, is the scorer of `n_users` other users, whose histories are the events of `log`.
+    recommender has it, is the scorer of `n_users` other users, whose histories are the events of `log`. `reads`: how
+    many of a user's last events `query.history` has to bring (0: the recommender does not look at it).
     """
 
     name: str
@@ -61,3 +81,4 @@ class Scorer:
     scores: Callable[[Any, Query], Float[Array, "b n"]]
     score_candidates: Callable[[Any, Query, Int[Array, "b k"]], Float[Array, "b k"]]
     fold_in: Callable[[Interactions, int], "Scorer"] | None = None
+    reads: int = 0

@@ -12,6 +12,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int, Key
 
+from rec_jax.data.histories import seconds32
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError
 from rec_jax.models.base import Leaf, Query
@@ -20,14 +21,17 @@ from rec_jax.objectives.sampling import permuted
 
 @struct.dataclass
 class TrainData:
-    """The train events as device arrays, and each user's distinct items in ascending order.
+    """The train events as device arrays, sorted by user and time, and each user's distinct items in ascending order.
 
-    User u's `positives` run from positives_start[u] to positives_start[u + 1].
+    User u's events run from start[u] to start[u + 1], and the `positives` likewise by positives_start.
     """
 
     user: Leaf  # int32 [m]
     item: Leaf  # int32 [m]
     rating: Leaf  # float32 [m]
+    time: Leaf  # int32 [m], seconds since 1970, 0 unknown
+    start: Leaf  # int32 [n_users_plus_1]
+    readers: Leaf  # int32 [s]: users of at least two events, whose sequences can be trained on
     positives: Leaf  # int32 [p]
     positives_start: Leaf  # int32 [n_users_plus_1]
     n_users: int = struct.field(pytree_node=False)
@@ -38,10 +42,14 @@ class TrainData:
         """The data of a log's events."""
         pairs = np.unique(log.user.astype(np.int64) * n_items + log.item)
         start = np.searchsorted(pairs, np.arange(n_users + 1) * n_items)
+        events_start = log.by_user(n_users)
         return cls(
             user=jnp.asarray(log.user),
             item=jnp.asarray(log.item),
             rating=jnp.asarray(log.rating),
+            time=jnp.asarray(seconds32(log.time)),
+            start=jnp.asarray(events_start, jnp.int32),
+            readers=jnp.asarray(np.flatnonzero(np.diff(events_start) >= 2), jnp.int32),
             positives=jnp.asarray(pairs % n_items, jnp.int32),
             positives_start=jnp.asarray(start, jnp.int32),
             n_users=n_users,
@@ -90,8 +98,8 @@ class Recommender:
     """
 
     init: Callable[[Key[Array, ""], TrainData], tuple[Params, Extra]]
-    batch: Callable[[TrainData, Key[Array, ""], Int[Array, ""], Int[Array, ""]], Batch]
-    loss: Callable[[Params, Extra, Batch, Key[Array, ""], Int[Array, ""]], Loss]
+    batch: Callable[[TrainData, Key[Array, ""], Int[Array, ""], Int[Array, ""]], Any]
+    loss: Callable[[Params, Extra, Any, Key[Array, ""], Int[Array, ""]], Loss]
     prepare: Callable[[Params, Extra], Any]
     scores: Callable[[Any, Query], Float[Array, "b n"]]
     score_candidates: Callable[[Any, Query, Int[Array, "b k"]], Float[Array, "b k"]]
@@ -99,6 +107,8 @@ class Recommender:
     steps_per_epoch: int
     examples_per_epoch: int
     """Scored (user, item) pairs an epoch, negatives counted: the unit of 'examples/s'."""
+    reads: int = 0
+    """How many of a user's last events a query has to bring (0: none)."""
 
 
 def build(

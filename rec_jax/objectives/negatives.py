@@ -27,9 +27,14 @@ def drawer(config: Negatives, data: TrainData) -> Callable[[Key[Array, ""], Trai
         raise InputError(f"--negatives {config.negatives}: at least 1 is needed")
     if not config.exclude_positives:
         return lambda key, data, user: uniform_negatives(key, len(user), config.negatives, data.n_items)
-    full = np.flatnonzero(np.diff(np.asarray(data.positives_start)) >= data.n_items)
-    if len(full):
-        raise InputError(f"--exclude-positives: {len(full):,} users have every item in train, so no negative exists")
+    check_negatives_exist(data)
     return lambda key, data, user: true_negatives(
         key, user, config.negatives, data.n_items, data.positives, data.positives_start
     )
+
+
+def check_negatives_exist(data: TrainData) -> None:
+    """InputError: a user has every item, so that there is none to draw."""
+    full = np.flatnonzero(np.diff(np.asarray(data.positives_start)) >= data.n_items)
+    if len(full):
+        raise InputError(f"--exclude-positives: {len(full):,} users have every item in train, so no negative exists")

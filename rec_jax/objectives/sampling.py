@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, UInt32
 
+from rec_jax.randomness import mixed
+
 
 def permuted(key: Key[Array, ""], place: Int[Array, "b"], n: int) -> Int[Array, "b"]:
     """What stands at `place` in a random permutation of 0..n-1, without making the permutation.
@@ -25,21 +27,14 @@ def permuted(key: Key[Array, ""], place: Int[Array, "b"], n: int) -> Int[Array, 
         left, right = x % a, x // a
         for i in range(count):
             if i % 2 == 0:
-                left = (left + _mix(right ^ rounds[i]) % a) % a
+                left = (left + mixed(right ^ rounds[i]) % a) % a
             else:
-                right = (right + _mix(left ^ rounds[i]) % b) % b
+                right = (right + mixed(left ^ rounds[i]) % b) % b
         return right * a + left
 
     x = once(place.astype(jnp.uint32))
     x = jax.lax.while_loop(lambda x: (x >= n).any(), lambda x: jnp.where(x >= n, once(x), x), x)
     return x.astype(jnp.int32)
-
-
-def _mix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
-    """MurmurHash3's finaliser: every input bit flips every output bit with probability about one half."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
-    return x ^ (x >> 16)
 
 
 def below(key: Key[Array, ""], shape: tuple[int, ...], n: int | Int[Array, "..."]) -> Int[Array, "..."]:
@@ -50,7 +45,7 @@ def below(key: Key[Array, ""], shape: tuple[int, ...], n: int | Int[Array, "..."
     """
     words = jax.random.bits(key, (2,), jnp.uint32)
     place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
-    return _scaled(_mix(_mix(place ^ words[0]) + words[1]), jnp.asarray(n, jnp.uint32)).astype(jnp.int32)
+    return _scaled(mixed(mixed(place ^ words[0]) + words[1]), jnp.asarray(n, jnp.uint32)).astype(jnp.int32)
 
 
 def _scaled(x: UInt32[Array, "..."], n: UInt32[Array, "..."]) -> UInt32[Array, "..."]:

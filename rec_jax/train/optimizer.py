@@ -5,8 +5,15 @@ import optax
 from rec_jax.config import Optimization
 from rec_jax.errors import InputError
 
-ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
-"""Adam's other constants, as its authors recommend them."""
+
+def adam(config: Optimization) -> dict[str, float]:
+    """Adam's other constants, as its authors recommend them, but for the one that is an option.
+
+    InputError: it is 1, with which nothing would be forgotten.
+    """
+    if not 0 <= config.beta2 < 1:
+        raise InputError(f"--beta2 {config.beta2}: expected a number from 0 to below 1")
+    return {"b1": 0.9, "b2": config.beta2, "eps": 1e-8}
 
 
 def schedule(config: Optimization, steps_per_epoch: int) -> optax.Schedule:
@@ -40,8 +47,8 @@ def optimizer(config: Optimization, steps_per_epoch: int) -> optax.GradientTrans
         raise InputError(f"--weight-decay needs --optimizer adamw, not {config.optimizer}")
     rate = schedule(config, steps_per_epoch)
     rule = {
-        "adam": lambda: optax.adam(rate, **ADAM),
-        "adamw": lambda: optax.adamw(rate, weight_decay=config.weight_decay, **ADAM),
+        "adam": lambda: optax.adam(rate, **adam(config)),
+        "adamw": lambda: optax.adamw(rate, weight_decay=config.weight_decay, **adam(config)),
         "sgd": lambda: optax.sgd(rate),
     }[config.optimizer]()
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule) if config.clip_norm else rule

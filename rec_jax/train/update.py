@@ -13,7 +13,7 @@ from rec_jax.config import Optimization
 from rec_jax.errors import InputError
 from rec_jax.train import rows
 from rec_jax.train.devices import AXIS
-from rec_jax.train.optimizer import ADAM, optimizer, schedule
+from rec_jax.train.optimizer import adam, optimizer, schedule
 
 Loss = Callable[[Any], tuple[Any, Any]]
 """loss(params) -> (scalar, what else it gives)."""
@@ -42,7 +42,7 @@ def make_update(config: Optimization, steps_per_epoch: int) -> Update:
         name = "--optimizer adamw" if config.optimizer == "adamw" else f"--clip-norm {config.clip_norm}"
         raise InputError(f"{name} changes every row in every step: not with --sparse-rows")
     rate = schedule(config, steps_per_epoch)
-    return sparse(tx, rows.sgd(rate) if config.optimizer == "sgd" else rows.adam(rate, **ADAM))
+    return sparse(tx, rows.sgd(rate) if config.optimizer == "sgd" else rows.adam(rate, **adam(config)))
 
 
 def dense(tx: optax.GradientTransformation) -> Update:

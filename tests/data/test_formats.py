@@ -8,7 +8,7 @@ import pytest
 
 from rec_jax.data.interactions import Dataset
 from rec_jax.data.movielens import load_1m_official, load_100k_official, load_100k_wheel, title_and_year
-from rec_jax.data.papers import PINTEREST_LICENCE, load_ncf, load_pinterest, load_sasrec
+from rec_jax.data.papers import PINTEREST_LICENCE, load_lightgcn, load_ncf, load_pinterest, load_s3rec, load_sasrec
 from rec_jax.data.registry import DATASETS, load
 from rec_jax.errors import InputError
 from tests.conftest import SHARED_DATA
@@ -168,14 +168,70 @@ def test_sasrec_format(tmp_path: Path) -> None:
     assert dataset.item_label(1) == "Caddyshack (1980)"
 
 
+S3REC = {"Log.txt": "2 7 5 7\n1 5\n", "Log.timestamps.txt": "2 100 100 300\n1 50\n"}
+
+
+def test_s3rec_format(tmp_path: Path) -> None:
+    titles = "item\tasin\ttitle\tcategories\n5\tB5\tFive\tBars, Food\n7\tB7\tSeven\t\n"
+    write(tmp_path, {**S3REC, "Log_titles.tsv": titles})
+    dataset = load_s3rec(tmp_path, "Log", "log", "none")
+    log = dataset.interactions
+    assert (log.user.tolist(), log.item.tolist()) == ([0, 1, 1, 1], [0, 1, 0, 1])
+    assert log.time.tolist() == [50, 100, 100, 300]
+    assert [dataset.item_label(i) for i in range(2)] == ["Five", "Seven"]
+    assert dataset.catalogue.categories[0] == ("Bars", "Food")
+    assert dataset.chronological
+    (tmp_path / "Log.timestamps.txt").unlink()
+    assert load_s3rec(tmp_path, "Log", "log", "none").interactions.time.tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("Log.txt", "2 7 x\n", "Log.txt, line 1: expected a user and items, whole numbers, got '2 7 x'"),
+        ("Log.txt", "2 7\n\n", "Log.txt, line 2: expected a user and items"),
+        ("Log.txt", "2 7\n2 5\n", "Log.txt, line 2, field 'user': 2 has a line before"),
+        ("Log.txt", "", "the file is empty"),
+        ("Log.timestamps.txt", "2 100 100\n1 50\n", "as many times for each user as Log.txt has items"),
+        ("Log.timestamps.txt", "2 100 300 200\n1 50\n", "a user's times fall"),
+    ],
+)
+def test_s3rec_format_names_what_is_wrong(tmp_path: Path, file: str, text: str, message: str) -> None:
+    write(tmp_path, {**S3REC, file: text})
+    with pytest.raises(InputError, match=message):
+        load_s3rec(tmp_path, "Log", "log", "none")
+
+
+def test_lightgcn_format(tmp_path: Path) -> None:
+    """Of 20 train events two validate, of 3 none; a user may have no test event."""
+    twenty = " ".join(map(str, range(100, 120)))
+    write(tmp_path, {"train.txt": f"0 {twenty}\n1 100 101 102\n", "test.txt": "0 99\n1\n"})
+    dataset = load_lightgcn(tmp_path, "log", "none")
+    assert not dataset.chronological
+    assert dataset.authors is not None
+    user, part = dataset.interactions.user, dataset.authors.part
+    assert np.bincount(part[user == 0]).tolist() == [18, 2, 1]
+    assert np.bincount(part[user == 1]).tolist() == [3]
+    test = dataset.interactions.item[part == 2]
+    assert dataset.item_ids[test].tolist() == ["99"]
+    again = load_lightgcn(tmp_path, "log", "none").authors
+    assert again is not None
+    np.testing.assert_array_equal(part, again.part)
+
+
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="the folder of MovieLens-1M is not on this machine")
-@pytest.mark.parametrize("name", ["ml-1m-ncf", "ml-1m-sasrec"])
+@pytest.mark.parametrize("name", ["ml-1m-ncf", "ml-1m-sasrec", "beauty", "sports", "yelp", "gowalla"])
 def test_the_published_files(name: str) -> None:
     dataset = load(name, SHARED_DATA)
     assert (dataset.n_users, dataset.n_items, len(dataset.interactions)) == DATASETS[name].expected
     if name == "ml-1m-ncf":
         assert dataset.authors is not None
         assert np.bincount(dataset.authors.part).tolist() == [988_129, 6040, 6040]
+    if name == "gowalla":
+        assert dataset.authors is not None
+        assert np.bincount(dataset.authors.part)[2] == 217_242
+    if name == "beauty":
+        assert dataset.item_label(0) == "OPI Nail Lacquer, Simmer and Shimmer, 0.5-Fluid Ounce"
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="the folder of MovieLens-1M is not on this machine")

@@ -17,6 +17,7 @@ from experiments.train import train
 from rec_jax import config
 from rec_jax.data.own import Columns
 from rec_jax.data.prepare import Preparation
+from rec_jax.errors import InputError
 from rec_jax.registry import BASELINES, MODELS, OBJECTIVES, experiment
 from tests.helpers import write_small_csv
 
@@ -66,16 +67,23 @@ def test_rating_objective_prints_rmse(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "MAE" in out
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_model_takes_every_objective_and_its_flags(model: str, objective: str) -> None:
-    job = parse_job([model, "--objective", objective, "--l2", "0.5", "--seed", "7"], "p", "d")
+@pytest.mark.parametrize(("model", "objective"), [(name, o) for name, row in MODELS.items() for o in row.objectives])
+def test_every_model_takes_its_objectives_and_their_flags(model: str, objective: str) -> None:
+    name = "temperature" if OBJECTIVES[objective].sequences else "l2"
+    job = parse_job([model, "--objective", objective, f"--{name}", "0.5", "--seed", "7"], "p", "d")
     assert job.experiment.objective == objective
     assert isinstance(job.experiment.loss, OBJECTIVES[objective].config)
-    assert job.experiment.loss.l2 == 0.5
+    assert getattr(job.experiment.loss, name) == 0.5
     assert job.experiment.seed == 7
     default = experiment(model, objective)
-    assert job.experiment == dataclasses.replace(default, seed=7, loss=dataclasses.replace(default.loss, l2=0.5))
+    assert job.experiment == dataclasses.replace(default, seed=7, loss=dataclasses.replace(default.loss, **{name: 0.5}))
+
+
+def test_an_objective_of_other_models_is_refused() -> None:
+    with pytest.raises(InputError, match="--objective bpr is not for sasrec; take next-item"):
+        parse_job(["sasrec", "--objective", "bpr"], "p", "d")
+    with pytest.raises(InputError, match="--objective next-item is not for mf; take pointwise or bpr or rating"):
+        parse_job(["mf", "--objective=next-item"], "p", "d")
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -224,6 +232,13 @@ def test_every_configuration_field_is_read(tmp_path: Path, monkeypatch: pytest.M
         [*flags(tmp_path, "mf", **{"run-dir": str(tmp_path / "e")}), "--refit"],
         flags(tmp_path, "mf", split="users", **{"fold-in": "0.5", "run-dir": str(tmp_path / "f")}),
         flags(tmp_path, "dmf", **{"run-dir": str(tmp_path / "g")}),
+        flags(tmp_path, "sasrec", **{"run-dir": str(tmp_path / "h"), "batch-size": "16", "max-length": "8"}),
+        flags(
+            tmp_path,
+            "gru4rec",
+            loss="bpr-max",
+            **{"run-dir": str(tmp_path / "i"), "batch-size": "16", "max-length": "8"},
+        ),
     ]
     named = runs[0].index("--run-dir")
     runs.append([*runs[0][:named], *runs[0][named + 2 :], "--runs", str(tmp_path / "runs")])

@@ -1,0 +1,165 @@
+"""The next item of a sequence, at every position: what SASRec, GRU4Rec, HSTU and their kin are trained on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from rec_jax.errors import InputError
+from rec_jax.models.base import Query
+from rec_jax.models.layers import unit
+from rec_jax.models.sequence import SequenceModel
+from rec_jax.objectives.base import Extra, Recommender, TrainData
+from rec_jax.objectives.losses import bpr_max, calibrated_beta, generalised_bce, sampled_softmax
+from rec_jax.objectives.negatives import check_negatives_exist
+from rec_jax.objectives.sampling import below, true_negatives
+from rec_jax.objectives.sequences import RowLoss, SequenceBatch, build_sequences
+from rec_jax.objectives.softmax import softmax_cross_entropy
+
+
+@dataclass(frozen=True)
+class NextItem:
+    """Every event but the first is to be found from those before it, against other items."""
+
+    loss: Literal["bce", "gbce", "softmax", "sampled-softmax", "bpr-max"] = "bce"
+    """Binary cross-entropy; the same with the positive's calibrated (gBCE); cross-entropy over the whole catalogue, or
+    over the item and its negatives; BPR-max."""
+    negatives: int = 1
+    """Negatives an item (not for softmax)."""
+    negatives_from: Literal["uniform", "popularity", "in-batch"] = "uniform"
+    """How they are drawn: evenly; as often as items occur in train; from the items that the batch has to find."""
+    shared: bool = False
+    """The same negatives for all items of a step: far cheaper where they are many. In-batch ones always are."""
+    exclude_positives: bool = False
+    """Never draw an item that the user has in train (uniform negatives of each item's own only)."""
+    logq: bool = False
+    """Take the log of the chance to be drawn off the scores of sampled softmax (popularity, in-batch)."""
+    calibration: float = 0.75
+    """gBCE's t, from 0 (binary cross-entropy) to 1 (calibrated)."""
+    penalty: float = 0.0
+    """BPR-max's penalty on the negatives' squared scores."""
+    normalised: bool = False
+    """States and items have length 1, so that scores are cosines."""
+    temperature: float = 1.0
+    """Scores are divided by this."""
+
+
+def next_item(module: SequenceModel, config: NextItem, data: TrainData, batch_size: int) -> Recommender:
+    """The average loss over all positions. Errors: as `drawer` and `build_sequences`."""
+    negatives = drawer(config, data)
+
+    def draw(data: TrainData, key: Key[Array, ""], past: Query) -> SequenceBatch:
+        target = past.history[:, 1:]
+        history = jnp.where(target >= 0, past.history[:, :-1], -1)
+        ones = jnp.ones(len(past.user))
+        batch = SequenceBatch(past.user, history, past.times[:, :-1], target, ones)
+        return batch.replace(negatives=negatives(data, key, batch))  # type: ignore[attr-defined]
+
+    def vectors(of_module: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        return (unit(of_module) if config.normalised else of_module) / config.temperature
+
+    return build_sequences(
+        module,
+        data,
+        batch_size,
+        draw,
+        row_loss(config, data.n_items),
+        pairs=data.n_items if config.loss == "softmax" else 1 + config.negatives,
+        vectors=vectors,
+        normalised=config.normalised,
+        kept={"log_share": log_share} if config.logq else {},
+    )
+
+
+def check_loss(config: NextItem) -> None:
+    """InputError: options that do not go together, or a number out of range."""
+    own = config.negatives_from == "uniform" and not config.shared
+    if config.negatives < 1:
+        raise InputError(f"--negatives {config.negatives}: at least 1 is needed")
+    if config.temperature <= 0:
+        raise InputError(f"--temperature {config.temperature}: expected a number above 0")
+    if not 0 <= config.calibration <= 1:
+        raise InputError(f"--calibration {config.calibration}: expected a number from 0 to 1")
+    if config.exclude_positives and not own:
+        raise InputError("--exclude-positives is for uniform negatives that are not shared: they are drawn by user")
+    if config.logq and (config.loss != "sampled-softmax" or config.negatives_from == "uniform"):
+        raise InputError(
+            "--logq is for --loss sampled-softmax with --negatives-from popularity or in-batch: "
+            "evenly drawn negatives need no correction"
+        )
+    if config.normalised and config.loss in ("bce", "gbce") and config.temperature == 1:
+        raise InputError("--normalised: cosines alone cannot tell positives from negatives; add --temperature 0.05")
+
+
+def drawer(config: NextItem, data: TrainData) -> Callable[[TrainData, Key[Array, ""], SequenceBatch], Any]:
+    """negatives(data, key, batch): [b m k], [b k] where they are shared, or None where the loss needs none.
+
+    InputError: as `check_loss`, or a user has every item.
+    """
+    check_loss(config)
+    k = config.negatives
+    if config.loss == "softmax":
+        return lambda data, key, batch: None
+    if config.exclude_positives:
+        check_negatives_exist(data)
+
+    def drawn(data: TrainData, key: Key[Array, ""], shape: tuple[int, ...]) -> Int[Array, "..."]:
+        if config.negatives_from == "popularity":
+            return data.item[below(key, shape, len(data.item))]
+        return below(key, shape, data.n_items)
+
+    def negatives(data: TrainData, key: Key[Array, ""], batch: SequenceBatch) -> Int[Array, "..."]:
+        b, m = batch.target.shape
+        if config.negatives_from == "in-batch":
+            flat = batch.target.reshape(-1)
+            real = jnp.flatnonzero(flat >= 0, size=b * m)  # the real ones first
+            found = flat[real[below(key, (k,), jnp.maximum((flat >= 0).sum(), 1))]]
+            return jnp.broadcast_to(found, (b, k))
+        if config.shared:
+            return jnp.broadcast_to(drawn(data, key, (k,)), (b, k))
+        if config.exclude_positives:
+            own = true_negatives(key, batch.user, m * k, data.n_items, data.positives, data.positives_start)
+            return own.reshape(b, m, k)
+        return drawn(data, key, (b, m, k))
+
+    return negatives
+
+
+def log_share(data: TrainData) -> Float[Array, "n"]:
+    """log of each item's share of the train events; of an item without any, that of one event."""
+    count = jnp.bincount(data.item, length=data.n_items)
+    return jnp.log(jnp.maximum(count, 1) / len(data.item))
+
+
+def row_loss(config: NextItem, n_items: int) -> RowLoss:
+    """The sum over targets of weight times loss, from states and vectors."""
+    beta = calibrated_beta(config.calibration, config.negatives, n_items) if config.loss == "gbce" else 1.0
+
+    def of_rows(states: Array, vectors: Array, batch: SequenceBatch, extra: Extra) -> Float[Array, ""]:
+        target = batch.target.reshape(-1)
+        weight = jnp.where(batch.target >= 0, batch.weight[:, None], 0.0).reshape(-1)
+        target = jnp.maximum(target, 0)
+        if config.loss == "softmax":
+            return softmax_cross_entropy(states, vectors, target, weight)
+        positive = (states * vectors[target]).sum(-1)
+        if batch.negatives.ndim == 2:
+            ids = batch.negatives[0]
+            negative = states @ vectors[ids].T
+            ids = jnp.broadcast_to(ids, negative.shape)
+        else:
+            ids = batch.negatives.reshape(len(target), -1)
+            negative = jnp.einsum("md,mkd->mk", states, vectors[ids])
+        hit = ids == target[:, None]
+        if config.loss in ("bce", "gbce"):
+            value = generalised_bce(positive, negative, beta)
+        elif config.loss == "bpr-max":
+            value = bpr_max(positive, negative, hit, config.penalty)
+        else:
+            if config.logq:
+                positive, negative = positive - extra["log_share"][target], negative - extra["log_share"][ids]
+            value = sampled_softmax(positive, negative, hit)
+        return (weight * value).sum()
+
+    return of_rows

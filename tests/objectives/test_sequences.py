@@ -1,0 +1,183 @@
+"""Batches of sequences, groups by length, and the next item under every loss."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rec_jax.data.interactions import Interactions
+from rec_jax.errors import InputError
+from rec_jax.models.base import Query
+from rec_jax.models.sasrec import SASRec, SASRecConfig
+from rec_jax.objectives import sequences
+from rec_jax.objectives.base import Recommender, TrainData
+from rec_jax.objectives.next_item import NextItem, next_item
+
+N_USERS, N_ITEMS, T = 40, 23, 24
+CONFIG = SASRecConfig(width=8, blocks=1, dropout=0.0, max_length=T)
+
+
+def log() -> Interactions:
+    """Users of 0 to 39 events; items of low numbers are popular."""
+    rng = np.random.default_rng(0)
+    user = np.repeat(np.arange(N_USERS), np.arange(N_USERS)).astype(np.int32)
+    item = (rng.random(len(user)) ** 2 * N_ITEMS).astype(np.int32)
+    return Interactions(user, item, np.ones(len(user), np.float32), np.arange(len(user), dtype=np.int64))
+
+
+DATA = TrainData.of(log(), N_USERS, N_ITEMS)
+
+
+def built(batch_size: int = 16, dropout: float = 0.0, **options: Any) -> Recommender:
+    module = SASRec(dataclasses.replace(CONFIG, dropout=dropout), N_USERS, N_ITEMS)
+    return next_item(module, NextItem(**options), DATA, batch_size)
+
+
+def first(recommender: Recommender, step: int = 0) -> Any:
+    return recommender.batch(DATA, jax.random.key(3), jnp.int32(0), jnp.int32(step))
+
+
+def test_an_epoch_visits_every_user_of_two_events_once() -> None:
+    recommender = built()
+    assert recommender.steps_per_epoch == 3
+    seen = []
+    for step in range(3):
+        batch = first(recommender, step)
+        targets = (np.asarray(batch.target) >= 0).sum(axis=1)
+        real = np.asarray(batch.weight) > 0
+        seen += np.asarray(batch.user)[real].tolist()
+        assert float((batch.weight * targets).sum()) == pytest.approx(16, rel=1e-5)
+    assert sorted(seen) == list(range(2, N_USERS))
+
+
+def test_a_target_is_the_event_after_what_is_read() -> None:
+    """Of a long history the last 25 events: 24 are read, and 24 are to be found."""
+    batch, events = first(built()), log()
+    for user, history, target, times in zip(*map(np.asarray, (batch.user, batch.history, batch.target, batch.times))):
+        items = events.item[events.user == user][-T - 1 :]
+        assert history[history >= 0].tolist() == items[:-1].tolist()
+        assert target[target >= 0].tolist() == items[1:].tolist()
+        assert times[history >= 0].tolist() == events.time[events.user == user][-T - 1 : -1].tolist()
+
+
+def test_groups_cut_to_their_length_give_the_same_as_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(group: int) -> Any:
+        monkeypatch.setattr(sequences, "GROUP", group)
+        recommender = built(32)
+        params, extra = recommender.init(jax.random.key(0), DATA)
+        batch = first(recommender)
+
+        def value(params: Any) -> Any:
+            return recommender.loss(params, extra, batch, jax.random.key(0), jnp.int32(0))[0]
+
+        return jax.jit(jax.value_and_grad(value))(params)
+
+    whole, cut = found(64), found(4)
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(cut), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def scores_of(recommender: Recommender, params: Any, batch: Any) -> np.ndarray:
+    """[b t n]: of every item at every position, each prefix read by itself."""
+    cache = recommender.prepare(params, {})
+
+    @jax.jit
+    def after(t: Any) -> Any:
+        history = jnp.where(jnp.arange(batch.history.shape[1]) <= t, batch.history, -1)
+        return recommender.scores(cache, Query(batch.user, None, history, batch.times))
+
+    return np.stack([after(t) for t in range(batch.history.shape[1])], axis=1).astype(np.float64)
+
+
+LOSSES: list[dict[str, Any]] = [
+    {"loss": "bce"},
+    {"loss": "bce", "negatives": 3, "exclude_positives": True},
+    {"loss": "gbce", "negatives": 4, "calibration": 0.6},
+    {"loss": "softmax", "temperature": 0.5},
+    {"loss": "sampled-softmax", "negatives": 5, "shared": True, "normalised": True, "temperature": 0.2},
+    {"loss": "sampled-softmax", "negatives": 5, "negatives_from": "popularity", "logq": True},
+    {"loss": "sampled-softmax", "negatives": 6, "negatives_from": "in-batch", "logq": True},
+    {"loss": "bpr-max", "negatives": 4, "penalty": 0.3},
+]
+
+
+@pytest.mark.parametrize("options", LOSSES, ids=lambda o: "-".join(map(str, o.values())))
+def test_every_loss_is_its_formula(options: dict[str, Any]) -> None:
+    """From the scores of the recommender itself, in plain Python, a position at a time."""
+    recommender = built(**options)
+    params, extra = recommender.init(jax.random.key(0), DATA)
+    params = jax.tree.map(lambda x: x * 3, params)
+    batch = first(recommender)
+    scores = scores_of(recommender, params, batch)
+    share = np.maximum(np.bincount(log().item, minlength=N_ITEMS), 1) / len(log())
+    total, count = 0.0, 0
+    for b, row in enumerate(np.asarray(batch.target).tolist()):
+        for t, target in enumerate(row):
+            if target < 0:
+                continue
+            s, count = scores[b, t].tolist(), count + 1
+            ids = range(0)
+            if options["loss"] != "softmax":
+                ids = np.asarray(batch.negatives[b] if batch.negatives.ndim == 2 else batch.negatives[b, t]).tolist()
+            total += value_of(options, s, target, ids, share)
+    found = jax.jit(recommender.loss)(params, extra, batch, jax.random.key(0), jnp.int32(0))[0]
+    assert float(found) == pytest.approx(total / count, rel=2e-4)
+
+
+def value_of(options: dict[str, Any], s: list[float], target: int, ids: Any, share: np.ndarray) -> float:
+    def log_sigmoid(x: float) -> float:
+        return -math.log1p(math.exp(-x))
+
+    k, loss, others = len(ids), options["loss"], [i for i in ids if i != target]
+    if loss in ("bce", "gbce"):
+        alpha = k / (N_ITEMS - 1)
+        beta = alpha * (options.get("calibration", 0) * (1 - 1 / alpha) + 1 / alpha) if loss == "gbce" else 1.0
+        return -(beta * log_sigmoid(s[target]) + sum(log_sigmoid(-s[i]) for i in ids)) / (1 + k)
+    if loss == "softmax":
+        return math.log(sum(map(math.exp, s))) - s[target]
+    if loss == "sampled-softmax":
+        if options.get("logq"):
+            s = [x - math.log(q) for x, q in zip(s, share)]
+        return math.log(math.exp(s[target]) + sum(math.exp(s[i]) for i in others)) - s[target]
+    raised = [math.exp(s[i]) for i in others]
+    weights = [r / sum(raised) for r in raised]
+    chance = sum(w / (1 + math.exp(s[i] - s[target])) for w, i in zip(weights, others))
+    return -math.log(chance) + options["penalty"] * sum(w * s[i] ** 2 for w, i in zip(weights, others))
+
+
+def test_where_negatives_come_from() -> None:
+    batch, events = first(built(negatives=2, exclude_positives=True)), log()
+    for user, negatives in zip(np.asarray(batch.user), np.asarray(batch.negatives)):
+        assert not set(negatives.ravel().tolist()) & set(events.item[events.user == user].tolist())
+    many = {"loss": "sampled-softmax", "negatives": 4000, "shared": True}
+    popular = np.asarray(first(built(**many, negatives_from="popularity")).negatives)
+    assert (popular == popular[0]).all()
+    expected = np.bincount(events.item, minlength=N_ITEMS) / len(events)
+    np.testing.assert_allclose(np.bincount(popular[0], minlength=N_ITEMS) / 4000, expected, atol=0.03)
+    batch = first(built(**many, negatives_from="in-batch"))
+    targets = np.asarray(batch.target)
+    expected = np.bincount(targets[targets >= 0], minlength=N_ITEMS) / (targets >= 0).sum()
+    np.testing.assert_allclose(
+        np.bincount(np.asarray(batch.negatives[0]), minlength=N_ITEMS) / 4000, expected, atol=0.03
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"negatives": 0}, "--negatives 0: at least 1"),
+        ({"exclude_positives": True, "shared": True}, "--exclude-positives is for uniform"),
+        ({"logq": True}, "--logq is for --loss sampled-softmax"),
+        ({"normalised": True}, "add --temperature"),
+        ({"calibration": 1.5, "loss": "gbce"}, "--calibration 1.5"),
+        ({"temperature": 0.0}, "--temperature 0.0"),
+        ({"batch_size": 39}, "--batch-size 39 is larger than the 38 users"),
+    ],
+)
+def test_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        built(**options)

@@ -1,0 +1,48 @@
+"""Cross-entropy over the catalogue against the formula in plain Python, and its gradient against the plain one's."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rec_jax.objectives import softmax
+from rec_jax.objectives.softmax import softmax_cross_entropy
+
+M, N, D = 23, 17, 5
+
+
+def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    states, vectors = rng.normal(size=(M, D)).astype(np.float32), rng.normal(size=(N, D)).astype(np.float32)
+    weight = np.where(np.arange(M) % 4 == 0, 0, rng.random(M)).astype(np.float32)
+    return states, vectors, rng.integers(0, N, M).astype(np.int32), weight
+
+
+@pytest.mark.parametrize("at_once", [1, 5 * N, 2**19])
+def test_the_value_is_the_formula_s(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks of 1 and 5 rows (the last one padded), and in one."""
+    monkeypatch.setattr(softmax, "LOGITS_AT_ONCE", at_once)
+    states, vectors, target, weight = drawn()
+    expected = 0.0
+    for h, t, w in zip(states.tolist(), target.tolist(), weight.tolist()):
+        scores = [math.fsum(a * b for a, b in zip(h, e)) for e in vectors.tolist()]
+        expected += w * (math.log(math.fsum(map(math.exp, scores))) - scores[t])
+    found = softmax_cross_entropy(*map(jnp.asarray, (states, vectors, target, weight)))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [5 * N, 2**19])
+def test_the_gradient_is_the_plain_one_s(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softmax, "LOGITS_AT_ONCE", at_once)
+    states, vectors, target, weight = map(jnp.asarray, drawn())
+
+    def plain(states: jax.Array, vectors: jax.Array) -> jax.Array:
+        logits = states @ vectors.T
+        return (weight * (jax.nn.logsumexp(logits, axis=1) - logits[jnp.arange(M), target])).sum()
+
+    expected = jax.grad(lambda s, v: 3 * plain(s, v), argnums=(0, 1))(states, vectors)
+    found = jax.grad(lambda s, v: 3 * softmax_cross_entropy(s, v, target, weight), argnums=(0, 1))(states, vectors)
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
