@@ -1,5 +1,6 @@
 """Pictures of published values against ours, drawn from the records."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,10 @@ def _panel(axes: Any, of: Series, lines: Mapping[str, Line], judged: Mapping[str
         if column == "chosen":  # the wider of the two intervals, over users
             error = [max(e, (u[1] - u[0]) / 2) for e, u in zip(error, (line.users[of.metric] for _, line, _ in found))]
         style = {"color": color, "marker": marker, "capsize": 2, "markersize": 4, "linewidth": 1}
-        axes.errorbar([x for x, _, _ in found], [m.mean for m in means], yerr=error, label=label, **style)
+        mean, half = (dict(zip((x for x, _, _ in found), of)) for of in ([m.mean for m in means], error))
+        # A cell without a record leaves a gap: no line is drawn over what nobody has measured.
+        at = [x for x, _ in places]
+        axes.errorbar(at, [mean.get(x, math.nan) for x in at], [half.get(x, 0.0) for x in at], label=label, **style)
     axes.set_title(of.title, fontsize=9)
     axes.set_xticks(range(len(of.x)), [f"{x:g}" for x in of.x])
     axes.set_xlabel(of.xlabel, fontsize=8)

@@ -14,6 +14,7 @@ from rec_jax import registry
 from rec_jax.config import Experiment, changed, to_json
 from rec_jax.files import append_line, make_folder, read_lines
 from rec_jax.registry import parse_experiment
+from rec_jax.training import Choice
 
 METRICS = ("hr", "ndcg")
 KEPT = ["name", "experiment_hash", "seed", "metrics", "test_scored", "data", "protocol", "experiment", "machine"]
@@ -71,6 +72,13 @@ def matches(record: Record, cell: Cell) -> bool:
                 value = value[part]
             expected = changed(expected, {path: value})
     return found == expected
+
+
+def choice_of(paper: str, cell: Cell) -> Choice | None:
+    """What validation chose for all seeds of a cell, where that is on record: it is not chosen again."""
+    shared = cell.experiment.protocol.choice_seed
+    found = counted(paper, cell.name).get(shared)
+    return Choice.of_record(found["training"], experiment_of(found)) if shared and found else None
 
 
 def pack(values: np.ndarray) -> str:

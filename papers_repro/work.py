@@ -104,7 +104,7 @@ def run_unit(
     problem = problems.get(key) or problems.setdefault(key, pose(experiment, runtime.data_dir))
     runtime = dataclasses.replace(runtime, k=tuple(k for k in K if k <= problem.dataset.n_items))
     system = tuned(System(unit.cell.name, experiment), unit.cell.trials, problem, runtime, show, tell)
-    made = part(system, unit.seed, problem, runtime, show)
+    made = part(system, unit.seed, problem, runtime, show, records.choice_of(paper, unit.cell))
     rule = read(paper).rule
     records.append(paper, records.record_of(unit.cell.name, rule, made.result, made.per_user))
     at_10 = " ".join(f"{m.upper()}@10 {made.result['metrics'][rule][f'{m}@10']['mean']:.4f}" for m in records.METRICS)

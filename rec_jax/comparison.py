@@ -24,7 +24,7 @@ from rec_jax.registry import parse_experiment
 from rec_jax.run import run, shown_k
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.rundir import RunDir
-from rec_jax.training import Show, fitter
+from rec_jax.training import Choice, Show, fitter
 from rec_jax.tuning import Trial, search_folder, tune
 
 RESAMPLES = 10_000
@@ -85,14 +85,16 @@ def tuned(found: System, trials: int, problem: Problem, runtime: Runtime, show: 
     return System(found.label, best.experiment, best.record)
 
 
-def part(found: System, seed: int, problem: Problem, runtime: Runtime, show: Show) -> Part:
-    """The run of a system under a seed: the finished one, or a new one (or one cut off, resumed)."""
+def part(
+    found: System, seed: int, problem: Problem, runtime: Runtime, show: Show, choice: Choice | None = None
+) -> Part:
+    """A system's run under a seed: the finished one, or a new one (or one cut off, resumed). `choice`: as in `run`."""
     experiment = dataclasses.replace(found.experiment, seed=seed)
     directory = RunDir(runtime.runs / experiment.name)
     if (finished := _finished(directory, experiment, problem, runtime)) is not None:
         return finished
     placed = dataclasses.replace(runtime, run_dir=directory.path, resume=True)
-    result = run(experiment, placed, problem, show, {"tuning": found.tuning}).result
+    result = run(experiment, placed, problem, show, {"tuning": found.tuning}, choice).result
     return Part(result, _per_user(directory), False)
 
 

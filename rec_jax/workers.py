@@ -1,14 +1,18 @@
-"""Compiled programs side by side: XLA runs a loop on one core of a CPU, so the cores share its batches."""
+"""Compiled programs: side by side, for XLA runs a loop on one core of a CPU, and no more of them than fit."""
 
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import jax
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+MAPS, MOST_MAPS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+"""Where Linux tells the memory maps of this process, and how many a process may have (by default 65,530)."""
 
 
 def cores() -> int:
@@ -26,3 +30,19 @@ def side_by_side(function: Callable[[T], U], given: Iterable[T]) -> list[U]:
     first, *rest = given
     with ThreadPoolExecutor(workers()) as pool:
         return [function(first), *pool.map(function, rest)]
+
+
+def forget_programs() -> bool:
+    """Drop all compiled programs where their memory maps are half of what Linux allows; whether they were dropped.
+
+    On a CPU each piece of a program has three maps. A process that trains model after model comes to the limit, where
+    the next compilation ends it with a segmentation fault. What is needed again is compiled again.
+    """
+    if not (MAPS.exists() and MOST_MAPS.exists()):
+        return False
+    with MAPS.open("rb") as lines:
+        count = sum(1 for _ in lines)
+    if 2 * count < int(MOST_MAPS.read_text()):
+        return False
+    jax.clear_caches()
+    return True

@@ -7,15 +7,24 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("WANDB_MODE", "offline")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rec_jax.data.interactions import Dataset
 from rec_jax.data.registry import DEFAULT_FOLDER, load
+from rec_jax.workers import forget_programs
 from tests.helpers import small_dataset
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_forgotten() -> Iterator[None]:
+    """The tests of a worker compile more programs than a process can hold."""
+    yield
+    forget_programs()
 
 
 @pytest.fixture(scope="session")

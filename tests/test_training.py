@@ -20,6 +20,7 @@ from rec_jax.recommend import load
 from rec_jax.registry import BASELINES, MODELS, experiment
 from rec_jax.run import run
 from rec_jax.tracking.rundir import RunDir
+from rec_jax.training import Choice
 from tests.helpers import quick, small_experiment, write_small_csv
 
 
@@ -118,6 +119,19 @@ def test_one_seed_chooses_the_epochs_of_all(csv: Path, tmp_path: Path) -> None:
     for seed in (1, 2):
         refit = RunDir(tmp_path / f"seed-{seed}" / "refit")
         assert [row["epoch"] for row in refit.rows(refit.metrics)] == list(range(1, first["best_epoch"] + 1))
+
+
+def test_a_choice_on_record_is_not_made_again(csv: Path, tmp_path: Path) -> None:
+    architecture = dataclasses.replace(small_experiment(csv, "neumf").architecture, pretrain_epochs=3)
+    first, second = (chosen_by_one_seed(csv, seed, architecture=architecture) for seed in (1, 2))
+    made = run(first, quick(tmp_path / "first", runs=tmp_path / "a")).result["training"]
+    choice = Choice.of_record(made, first)
+    again = run(second, quick(tmp_path / "again", runs=tmp_path / "b"))
+    taken = run(second, quick(tmp_path / "taken", runs=tmp_path / "c"), choice=choice)
+    assert (tmp_path / "b" / "choices").exists()
+    assert not (tmp_path / "c" / "choices").exists()
+    assert taken.result["training"] == again.result["training"] == made | {"chosen_with_seed": 1}
+    assert taken.result["metrics"] == again.result["metrics"]
 
 
 def test_a_trace_shows_the_test_split_and_chooses_nothing(csv: Path, tmp_path: Path) -> None:

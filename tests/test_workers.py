@@ -1,11 +1,14 @@
-"""Programs side by side: results in order, the first alone, errors as they are."""
+"""Programs side by side: results in order, the first alone, errors as they are; and how they are dropped."""
 
 import threading
 import time
+from pathlib import Path
 
+import jax
 import pytest
 
-from rec_jax.workers import side_by_side, workers
+from rec_jax import workers as module
+from rec_jax.workers import forget_programs, side_by_side, workers
 
 
 def test_results_come_in_order_whatever_ends_first() -> None:
@@ -37,3 +40,27 @@ def test_an_error_is_the_callers() -> None:
 
     with pytest.raises(ValueError, match="the third"):
         side_by_side(bad, range(5))
+
+
+def test_programs_are_dropped_only_where_their_maps_near_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps, limit = tmp_path / "maps", tmp_path / "max_map_count"
+    maps.write_text("a map\n" * 50)
+    for name, path in (("MAPS", maps), ("MOST_MAPS", limit)):
+        monkeypatch.setattr(module, name, path)
+    traced = []
+
+    @jax.jit
+    def doubled(x: float) -> float:
+        traced.append(x)
+        return 2 * x
+
+    for most, dropped, times in ((1000, False, 1), (101, False, 1), (100, True, 2)):
+        doubled(1.0)
+        limit.write_text(f"{most}\n")
+        assert forget_programs() is dropped
+        assert doubled(2.0) == 4
+        assert len(traced) == times
+    limit.unlink()  # another system than Linux
+    assert forget_programs() is False

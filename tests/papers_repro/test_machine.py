@@ -181,6 +181,22 @@ def test_the_budget_ends_cleanly_and_the_next_call_goes_on(folder: Path, tmp_pat
     }
 
 
+def test_what_validation_chose_for_all_seeds_is_taken_from_the_record(folder: Path, tmp_path: Path) -> None:
+    run_all(tmp_path, pattern="mf")
+    (cell,) = (unit.cell for unit in work.units("small", "popularity", 1)[:1])
+    assert records.choice_of("small", cell) is None
+    path = folder / "small" / "records" / "mf.jsonl"
+    first, second = path.read_text().splitlines()
+    path.write_text(first + "\n")
+    shutil.rmtree(tmp_path / "runs")
+    run_all(tmp_path, pattern="mf")
+    again = json.loads(path.read_text().splitlines()[1])
+    assert not (tmp_path / "runs" / "choices").exists()
+    second = json.loads(second)
+    assert (again["metrics"], again["per_user"]) == (second["metrics"], second["per_user"])
+    assert again["training"] == second["training"]
+
+
 def test_what_another_process_runs_is_passed_over(folder: Path, tmp_path: Path) -> None:
     with work._held(tmp_path / "runs" / ".small-popularity-1.lock") as mine:
         assert mine
