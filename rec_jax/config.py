@@ -190,7 +190,6 @@ def check_numbers(value: Any, name: str = "") -> None:
         limits = {
             "seed": (0, 2**32 - 1),
             "split_seed": (0, 2**32 - 1),
-            "alpha": (0, 1),
             "beta2": (0, 1),
             "calibration": (0, 1),
             "dropout": (0, 0.95),

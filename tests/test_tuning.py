@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rec_jax import registry, tuning
-from rec_jax.config import Experiment, changed, to_json
+from rec_jax.config import Experiment, changed, check_numbers, to_json
 from rec_jax.errors import InputError
 from rec_jax.evaluate.metrics import per_user
 from rec_jax.evaluate.ranking import rank
@@ -128,12 +128,13 @@ def test_a_folder_of_another_search_is_refused(ease: Experiment, problem: Proble
 
 
 @pytest.mark.parametrize("name", [*BASELINES, *MODELS])
-def test_every_space_names_fields_and_values_that_exist(name: str) -> None:
+def test_every_space_names_fields_that_exist_and_values_that_are_taken(name: str) -> None:
     base = experiment(name)
     for path, given in registry.space(base).items():
         ends = given.options if isinstance(given, Choice) else (given.low, given.high)
         for end in ends:
             assert to_json(changed(base, {path: end})) != to_json(changed(base, {path: ends[0]})) or end == ends[0]
+            check_numbers(changed(base, {path: end}))
         if isinstance(given, (Real, Whole)):
             assert given.low < given.high
             assert given.low > 0 or not given.log

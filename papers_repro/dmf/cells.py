@@ -25,7 +25,7 @@ BASELINES = {
     "100k": ("popularity", "userknn", "itemknn", "p3alpha", "rp3beta", "puresvd", "ease", "slim", "ials"),
     "1m": ("popularity", "itemknn", "puresvd", "ease", "slim", "ials"),
 }
-TRIALS = {"100k": 12, "1m": 6}
+TRIALS = 30
 
 
 def protocol(size: str, seed: int = 1) -> Protocol:
@@ -76,6 +76,6 @@ def cells() -> list[Cell]:
                 name, data=SPLITS[size][0], protocol=protocol(size, seed=0), stopping=STOPPING
             )
             seeds = 3 if registry.recommender_row(name).seeded else 1
-            trials = 0 if name == "popularity" else TRIALS[size]
+            trials = 0 if name == "popularity" else TRIALS
             found.append(Cell(f"{name}-{size}", baseline, seeds, trials=trials, minutes=1 if size == "100k" else 5))
     return found

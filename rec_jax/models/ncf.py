@@ -18,6 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rec_jax.errors import InputError
 from rec_jax.models.base import Query, one_by_one
 
 _NORMAL = nn.initializers.normal(0.01)
@@ -126,6 +127,8 @@ class NeuMF(nn.Module):
     user_tables = ("user", "tower/user")
 
     def setup(self) -> None:
+        if not 0 <= self.config.alpha <= 1:
+            raise InputError(f"--alpha {self.config.alpha:g}: expected a number from 0 to 1, GMF's share")
         factors = self.config.factors
         self.user = nn.Embed(self.n_users, factors, embedding_init=_NORMAL)
         self.item = nn.Embed(self.n_items, factors, embedding_init=_NORMAL)
