@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from papers_repro.paper import FOLDER, Paper, parse
+from papers_repro.rewritten import now
 from rec_jax.errors import InputError
 
 TOP = FOLDER.parent
@@ -17,7 +18,7 @@ def paper_at(commit: str, name: str) -> Paper | None:
     InputError: the whole history is here, and the commit, or the file in it, is not.
     """
     path = f"papers_repro/{name}/paper.toml"
-    text = _git("show", f"{commit}:{path}")
+    text = _git("show", f"{now(commit)}:{path}")
     if text is not None:
         return parse(text, Path(f"{path} at {commit[:10]}"))
     if _git("rev-parse", "--is-shallow-repository") != "false\n":

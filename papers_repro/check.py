@@ -6,6 +6,7 @@ from papers_repro import records
 from papers_repro.bands import paper_at
 from papers_repro.paper import FOLDER, names, published
 from papers_repro.render import index, page
+from papers_repro.rewritten import at_gone, pairs
 from papers_repro.standing import Standing, standing
 from rec_jax.errors import InputError
 
@@ -39,6 +40,11 @@ def check(paper: Standing, papers: Sequence[Standing]) -> list[str]:
                 continue
             if then is not None and published(then).get(path.stem) != today.get(path.stem):
                 found.append(f"{where}: paper.toml asks for something else than when this was run")
+    again = pairs(name, list(paper.cells))
+    unlike = (pair for pair in again if not pair.equal)
+    found += [f"{name}: {pair.cell}, seed {pair.seed}, came out otherwise where it was run again" for pair in unlike]
+    if not again and at_gone(name, list(paper.cells)):
+        found.append(f"{name}: records name a commit that is gone, and no seed was run again at the one in its place")
     readme = FOLDER / name / "README.md"
     if not readme.exists() or readme.read_text() != page(paper, papers):
         found.append(f"{readme}: is not what the records say; run python -m papers_repro render {name}")

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from papers_repro import plots
 from papers_repro.paper import FOLDER, Paper, Published, names, read
+from papers_repro.rewritten import told
 from papers_repro.standing import Standing, standing
 from papers_repro.verdicts import SHOWN, Line, Mean, tested
 from rec_jax.files import atomic
@@ -34,6 +35,7 @@ def page(paper: Standing, papers: Sequence[Standing]) -> str:
         *_table(paper),
         "",
         *_legend(),
+        *told(name, list(paper.cells)),
         *_claims(paper),
         *_curves(paper),
         *_baselines(about, papers),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from papers_repro import __main__ as command
-from papers_repro import bands, check, paper, records, render, standing, verdicts, work
+from papers_repro import bands, check, paper, records, render, rewritten, standing, verdicts, work
 from papers_repro.paper import Cell, Published
 from papers_repro.verdicts import Line, Mean, verdict
 from rec_jax.config import Runtime
@@ -158,6 +158,28 @@ def test_check_names_what_does_not_belong_together(folder: Path, tmp_path: Path)
     shutil.rmtree(folder / "small" / "records")
     with pytest.raises(InputError, match="is not what the records say"):
         command.script(["check"])
+
+
+def test_a_commit_that_is_gone_needs_a_seed_that_was_run_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rewritten, "REWRITTEN", {"c" * 40: "d" * 40})
+    run_all(tmp_path, pattern="mf")
+    command.script(["render"])
+    assert "2 records name a commit" in (folder / "small" / "README.md").read_text()
+    assert any("no seed was run again" in line for line in check.check_all())
+    path = folder / "small" / "records" / "mf.jsonl"
+    again = json.loads(path.read_text().splitlines()[1])
+    again["code"]["commit"] = "d" * 40
+    gone = path.read_text()
+    for values, said in (
+        (again["per_user"], []),
+        ({**again["per_user"], "hr@10": ""}, ["small: mf, seed 2, came out"]),
+    ):
+        path.write_text(gone + json.dumps(again | {"per_user": values}) + "\n")
+        found = [line for line in check.check_all() if "README.md" not in line]
+        assert [line[: len("small: mf, seed 2, came out")] for line in found] == said
+    assert "of them 1 were run again" in "".join(rewritten.told("small", ["mf"]))
 
 
 def test_a_record_of_changed_code_stays_out_of_tables(
