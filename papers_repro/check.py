@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from papers_repro import records
 from papers_repro.bands import paper_at
-from papers_repro.paper import FOLDER, names, published
+from papers_repro.paper import FOLDER, names, published, rows_of
 from papers_repro.render import index, page
 from papers_repro.rewritten import at_gone, pairs
 from papers_repro.standing import Standing, standing
@@ -38,7 +38,8 @@ def check(paper: Standing, papers: Sequence[Standing]) -> list[str]:
             except InputError as error:
                 found.append(f"{where}: {error}")
                 continue
-            if then is not None and published(then).get(path.stem) != today.get(path.stem):
+            rows = rows_of(paper.about, path.stem)
+            if then is not None and any(published(then).get(row) != today.get(row) for row in rows):
                 found.append(f"{where}: paper.toml asks for something else than when this was run")
     again = pairs(name, list(paper.cells))
     unlike = (pair for pair in again if not pair.equal)

@@ -84,6 +84,8 @@ class Paper:
     protocol: str
     rule: str
     """The candidate rule whose metrics are tabulated."""
+    rules: tuple[str, ...] = ()
+    """Further candidate rules, each with a row of its own a cell: 'cell @ rule'."""
     differences: tuple[str, ...] = ()
     learned: str = ""
     cells: tuple[Published, ...] = ()
@@ -93,6 +95,15 @@ class Paper:
     """Cells whose metrics are drawn for K = 1..10."""
     baselines: str = ""
     """Another paper's folder whose baseline cells, on the same split, belong into this table too."""
+
+
+AT = " @ "
+"""Between a cell and the rule, in the name of a row under a further rule."""
+
+
+def rows_of(paper: Paper, cell: str) -> dict[str, str]:
+    """The rows of a cell and the candidate rule of each: under the paper's rule by the cell's name alone."""
+    return {cell: paper.rule, **{f"{cell}{AT}{rule}": rule for rule in paper.rules}}
 
 
 def parse(text: str, path: Path) -> Paper:
@@ -131,8 +142,10 @@ def cells(name: str) -> dict[str, Cell]:
         if cell.name in found:
             raise InputError(f"papers_repro/{name}/cells.py: the cell {cell.name!r} is there twice")
         found[cell.name] = cell
-    for where, cell_name in _mentioned(read(name)):
-        if cell_name not in found:
+    about = read(name)
+    rows = {row for cell in found for row in rows_of(about, cell)}
+    for where, cell_name in _mentioned(about):
+        if cell_name not in rows:
             raise InputError(
                 f"papers_repro/{name}/paper.toml: {where} names the cell {cell_name!r}, which cells.py does not have"
             )

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,27 @@ def path_of(paper: str, cell: str, folder: Path = FOLDER) -> Path:
     return folder / paper / "records" / f"{cell}.jsonl"
 
 
-def record_of(cell: str, rule: str, result: dict[str, Any], per_user: dict[str, np.ndarray]) -> Record:
-    """What is kept of a run's result: HR and NDCG, and for tests between systems their values at 10 by user."""
+def record_of(cell: str, rules: Sequence[str], result: dict[str, Any], per_user: dict[str, np.ndarray]) -> Record:
+    """What is kept of a run's result: HR and NDCG, and for tests between systems their values at 10 by user, under
+    each of the rules that are tabulated, the first of which is not named.
+    """
     kept = {name: result[name] for name in KEPT if name in result}
     kept["metrics"] = {
         of: {name: estimate for name, estimate in values.items() if name.split("@")[0] in METRICS}
         for of, values in result["metrics"].items()
     }
-    packed = {f"{metric}@10": pack(per_user[f"{rule}/{metric}@10"]) for metric in METRICS}
+    packed = {
+        f"{metric}@10" if rule == rules[0] else f"{rule}/{metric}@10": pack(per_user[f"{rule}/{metric}@10"])
+        for rule in rules
+        for metric in METRICS
+    }
     return {"cell": cell, **kept, "per_user": packed}
+
+
+def under(record: Record, rule: str) -> Record:
+    """The record as a record of that rule alone, which is not the first."""
+    values = {f"{metric}@10": record["per_user"][f"{rule}/{metric}@10"] for metric in METRICS}
+    return {**record, "per_user": values}
 
 
 def append(paper: str, record: Record, folder: Path = FOLDER) -> None:

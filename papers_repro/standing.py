@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 from papers_repro import records
 from papers_repro.bands import paper_at
-from papers_repro.paper import Cell, Paper, Published, Record, cells, published, read
+from papers_repro.paper import Cell, Paper, Published, Record, cells, published, read, rows_of
 from papers_repro.verdicts import Line, Mean, line_of, over_users, verdict
 from rec_jax.registry import OWN
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Everything by the cell's name; `published` as paper.toml stood when the cell's first record was made."""
+    """`cells` by the cell's name, all else by the row's; `published` as paper.toml stood when the cell's first record
+    was made.
+    """
 
     name: str
     about: Paper
@@ -35,24 +37,38 @@ class Standing:
 def standing(name: str) -> Standing:
     """A paper as it stands now. InputError: its paper.toml or cells are not right."""
     about, known = read(name), cells(name)
+    rows = {row: (cell, rule) for cell in known for row, rule in rows_of(about, cell).items()}
     asked: dict[str, Published] = {}
-    for cell in known:
+    for row, (cell, _) in rows.items():
         first = next(iter(records.read(name, cell)), None)
         then = paper_at(first["code"]["commit"], name) if first else None
-        if (value := published(then or about).get(cell)) is not None:
-            asked[cell] = value
-    counted = {cell: found for cell in known if (found := records.counted(name, cell))}
+        if (value := published(then or about).get(row)) is not None:
+            asked[row] = value
+    of_cell = {cell: records.counted(name, cell) for cell in known}
+    counted = {
+        row: of_cell[cell] if rule == about.rule else {s: records.under(r, rule) for s, r in of_cell[cell].items()}
+        for row, (cell, rule) in rows.items()
+        if of_cell[cell]
+    }
     users = over_users(counted)
-    lines = {cell: line_of(of_seed, about.rule, users[cell]) for cell, of_seed in counted.items()}
+    lines = {row: line_of(of_seed, rows[row][1], users[row]) for row, of_seed in counted.items()}
     verdicts = {
-        cell: verdict(lines.get(cell), asked.get(cell), of.not_run, _best_baseline(of, known, lines))
-        for cell, of in known.items()
+        row: verdict(
+            lines.get(row), asked.get(row), known[cell].not_run, _best_baseline(cell, rule, rows, known, lines)
+        )
+        for row, (cell, rule) in rows.items()
+        if rule == about.rule or row in asked or row in lines
     }
     return Standing(name, about, known, asked, counted, lines, verdicts)
 
 
-def _best_baseline(cell: Cell, known: Mapping[str, Cell], lines: Mapping[str, Line]) -> Mapping[str, Mean] | None:
-    """The baseline with the highest NDCG@10 on the same log, of those on record."""
-    data = cell.experiment.data
-    same = [line for name, line in lines.items() if (e := known[name].experiment).objective == OWN and e.data == data]
+def _best_baseline(
+    cell: str, rule: str, rows: Mapping[str, tuple[str, str]], known: Mapping[str, Cell], lines: Mapping[str, Line]
+) -> Mapping[str, Mean] | None:
+    """The baseline with the highest NDCG@10 on the same log under the same rule, of those on record."""
+    data, same = known[cell].experiment.data, []
+    for row, line in lines.items():
+        experiment = known[rows[row][0]].experiment
+        if experiment.objective == OWN and experiment.data == data and rows[row][1] == rule:
+            same.append(line)
     return max(same, key=lambda line: line.chosen["ndcg@10"].mean).chosen if same else None

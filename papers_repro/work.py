@@ -105,8 +105,9 @@ def run_unit(
     runtime = dataclasses.replace(runtime, k=tuple(k for k in K if k <= problem.dataset.n_items))
     system = tuned(System(unit.cell.name, experiment), unit.cell.trials, problem, runtime, show, tell)
     made = part(system, unit.seed, problem, runtime, show, records.choice_of(paper, unit.cell))
-    rule = read(paper).rule
-    records.append(paper, records.record_of(unit.cell.name, rule, made.result, made.per_user))
+    about = read(paper)
+    rule = about.rule
+    records.append(paper, records.record_of(unit.cell.name, (rule, *about.rules), made.result, made.per_user))
     at_10 = " ".join(f"{m.upper()}@10 {made.result['metrics'][rule][f'{m}@10']['mean']:.4f}" for m in records.METRICS)
     tell(f"{unit.cell.name} seed {unit.seed}: {at_10}")
 

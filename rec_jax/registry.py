@@ -15,9 +15,9 @@ from rec_jax.baselines import content, ease, fm, graph, ials, neighbours, nmf, p
 from rec_jax.config import Experiment, Optimization, Stopping, from_json
 from rec_jax.data.registry import DATASETS
 from rec_jax.errors import InputError, did_you_mean
-from rec_jax.models import dmf, gru4rec, mf, ncf, sasrec
+from rec_jax.models import bert4rec, dmf, esasrec, gru4rec, hstu, mf, ncf, sasrec
 from rec_jax.models.base import Scorer
-from rec_jax.objectives import next_item, pairwise, pointwise, rating
+from rec_jax.objectives import masked_item, next_item, pairwise, pointwise, rating
 from rec_jax.objectives.base import Recommender
 from rec_jax.space import Choice, Range, Real, Whole
 
@@ -127,6 +127,9 @@ OBJECTIVES: dict[str, Objective] = {
     "next-item": Objective(
         "the next item at every position of a history", next_item.NextItem, next_item.next_item, sequences=True
     ),
+    "masked-item": Objective(
+        "masked items, from those before and after", masked_item.MaskedItem, masked_item.masked_item, sequences=True
+    ),
 }
 
 # A user of a step is a whole sequence; Adam's beta2 as SASRec's authors have it.
@@ -140,6 +143,25 @@ _WIDTHS: Space = {
     "architecture.dropout": Real(0.1, 0.6, log=False),
     "optimization.learning_rate": Real(3e-4, 3e-3),
 }
+
+COSINES = next_item.NextItem(loss="sampled-softmax", negatives=128, shared=True, normalised=True, temperature=0.05)
+"""Sampled softmax of cosines, as HSTU's authors train it and SASRec beside it."""
+
+
+def _next_item(
+    summary: str, config: type, module: Callable[..., nn.Module], loss: next_item.NextItem, **defaults: Any
+) -> Model:
+    """The row of a model that is trained on the next item at every position."""
+    return Model(
+        summary,
+        config,
+        module,
+        objective="next-item",
+        objectives=("next-item",),
+        defaults={**_SEQUENCES, "loss": loss, **defaults},
+        space=_WIDTHS,
+    )
+
 
 MODELS: dict[str, Model] = {
     "gmf": Model("generalised matrix factorisation (He et al. 2017)", ncf.GMFConfig, ncf.GMF),
@@ -170,22 +192,44 @@ MODELS: dict[str, Model] = {
         },
         space={"optimization.learning_rate": Real(3e-5, 3e-3)},
     ),
-    "sasrec": Model(
+    "sasrec": _next_item(
         "self-attention over a user's last events (Kang and McAuley 2018)",
         sasrec.SASRecConfig,
         sasrec.SASRec,
-        objective="next-item",
-        objectives=("next-item",),
-        defaults={**_SEQUENCES, "loss": next_item.NextItem(exclude_positives=True)},
-        space=_WIDTHS,
+        next_item.NextItem(exclude_positives=True),
     ),
-    "gru4rec": Model(
+    "gsasrec": _next_item(
+        "SASRec with many negatives and a calibrated loss (Petrov and Macdonald 2023)",
+        sasrec.SASRecConfig,
+        sasrec.SASRec,
+        next_item.NextItem(loss="gbce", negatives=256, shared=True, calibration=0.75),
+        architecture=sasrec.SASRecConfig(width=128, dropout=0.5),
+    ),
+    "gru4rec": _next_item(
         "a recurrent network over a user's last events (Hidasi et al. 2016)",
         gru4rec.GRU4RecConfig,
         gru4rec.GRU4Rec,
-        objective="next-item",
-        objectives=("next-item",),
-        defaults={**_SEQUENCES, "loss": next_item.NextItem(loss="softmax")},
+        next_item.NextItem(loss="softmax"),
+    ),
+    "hstu": _next_item(
+        "pointwise aggregated attention with biases by place and time (Zhai et al. 2024)",
+        hstu.HSTUConfig,
+        hstu.HSTU,
+        COSINES,
+    ),
+    "esasrec": _next_item(
+        "self-attention with gated blocks and sampled softmax (Tikhonovich et al. 2025)",
+        esasrec.ESASRecConfig,
+        esasrec.ESASRec,
+        next_item.NextItem(loss="sampled-softmax", negatives=256, shared=True),
+    ),
+    "bert4rec": Model(
+        "a bidirectional transformer that fills in masked items (Sun et al. 2019)",
+        bert4rec.BERT4RecConfig,
+        bert4rec.BERT4Rec,
+        objective="masked-item",
+        objectives=("masked-item",),
+        defaults=_SEQUENCES,
         space=_WIDTHS,
     ),
 }

@@ -51,7 +51,8 @@ def test_overfits_one_batch(tmp_path: Path, model: str, objective: str) -> None:
     batch = drawn = recommender.batch(problem.train, jax.random.key(1), jnp.int32(0), jnp.int32(0))
     if not OBJECTIVES[objective].sequences:
         batch = without_contradictions(drawn)
-    tx = optax.adam(0.05)
+    # Attention with normalisations at its ends does not stand the larger steps.
+    tx = optax.adam(0.01 if OBJECTIVES[objective].sequences else 0.05)
 
     @jax.jit
     def fit(params: Any) -> tuple[Any, Any]:

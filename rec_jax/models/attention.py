@@ -79,9 +79,11 @@ def attend_last(
     cache: Cache,
     place: Int[Array, ""],
     weights: Weights,
+    bias: Float[Array, "#b h 1 k"] | None = None,
 ) -> Float[Array, "b 1 h e"]:
-    """The same, causal, for one query, at `place`, over the keys of the cache up to there."""
+    """The same, causal, for one query, at `place`, over the keys of the cache up to there; `bias` with all of them."""
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, cache.key)
+    scores = scores if bias is None else scores + bias
     seen = (jnp.arange(cache.key.shape[1]) <= place)[None, None, None]
     return jnp.einsum("bhqk,bkhe->bqhe", weights(scores, seen), cache.value)
 

@@ -48,15 +48,16 @@ class Dense(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """drop(relu(x W_1 + b_1)) W_2 + b_2: two layers at each position, the inner one `inner` wide."""
+    """drop(f(x W_1 + b_1)) W_2 + b_2: two layers at each position, the inner one `inner` wide."""
 
     inner: int
     dropout: float
+    activation: Callable[[Array], Array] = nn.relu
 
     @nn.compact
     def __call__(self, x: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
         """The second layer's output."""
-        hidden = Dropout(self.dropout)(nn.relu(Dense(self.inner)(x)))
+        hidden = Dropout(self.dropout)(self.activation(Dense(self.inner)(x)))
         return Dense(x.shape[-1])(hidden)
 
 

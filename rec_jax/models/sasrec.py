@@ -15,9 +15,9 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Int
 
 from rec_jax.models.attention import Cache, MultiHead
-from rec_jax.models.base import Query
 from rec_jax.models.layers import Dropout, FeedForward
-from rec_jax.models.sequence import NORMAL, ItemsAndPlaces, Positions, SequenceModel, check_heads, latest
+from rec_jax.models.sequence import NORMAL, ItemsAndPlaces, Positions, check_heads
+from rec_jax.models.transformer import CausalTransformer
 
 EPSILON = 1e-8
 
@@ -47,7 +47,7 @@ class SASRecConfig:
     """The items' vectors in the scores are those of the input."""
 
 
-class SASRec(SequenceModel):
+class SASRec(CausalTransformer):
     """score(i | history) = F_t . M_i (Eq. 6), F_t the last block's state."""
 
     config: SASRecConfig
@@ -61,33 +61,13 @@ class SASRec(SequenceModel):
         if not c.tied:
             self.output = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
 
-    def states(self, query: Query) -> Float[Array, "b t d"]:
-        """The state at every position."""
-        x = self.embed(latest(query, self.config.max_length).history)
-        for layer in self.layers:
-            x = layer(x)
+    def finished(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+        """Normalised, where the blocks' own normalisations are not at their ends."""
         return x if self.config.norm == "post" else self.norm(x)
 
     def item_vectors(self) -> Float[Array, "n d"]:
         """Of the input, or their own."""
-        return (self.embed.item if self.config.tied else self.output).embedding
-
-    def begin(self, b: int) -> tuple[Cache, ...]:
-        """What is remembered of `b` users before their first event."""
-        return tuple(layer.attention.blank(b, self.config.max_length) for layer in self.layers)
-
-    def observe(
-        self, memory: tuple[Cache, ...], query: Query, place: Int[Array, ""]
-    ) -> tuple[tuple[Cache, ...], Float[Array, "b d"]]:
-        """(what is remembered, the state) after the event `query.history` [b 1], the users' event number `place`.
-
-        `place` is counted from 0 and below `max_length`, and positions from the first event.
-        """
-        x, kept = self.embed.step(query.history[:, 0], place), []
-        for layer, cache in zip(self.layers, memory):
-            x, cache = layer.step(x, cache, place)
-            kept.append(cache)
-        return tuple(kept), (x if self.config.norm == "post" else self.norm(x))[:, 0]
+        return super().item_vectors() if self.config.tied else self.output.embedding
 
 
 class Block(nn.Module):

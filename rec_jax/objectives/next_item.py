@@ -15,15 +15,17 @@ from rec_jax.objectives.base import Extra, Recommender, TrainData
 from rec_jax.objectives.losses import bpr_max, calibrated_beta, generalised_bce, sampled_softmax
 from rec_jax.objectives.negatives import check_negatives_exist
 from rec_jax.objectives.sampling import below, true_negatives
-from rec_jax.objectives.sequences import RowLoss, SequenceBatch, build_sequences
+from rec_jax.objectives.sequences import Draw, RowLoss, SequenceBatch, build_sequences
 from rec_jax.objectives.softmax import softmax_cross_entropy
+
+LossName = Literal["bce", "gbce", "softmax", "sampled-softmax", "bpr-max"]
 
 
 @dataclass(frozen=True)
 class NextItem:
     """Every event but the first is to be found from those before it, against other items."""
 
-    loss: Literal["bce", "gbce", "softmax", "sampled-softmax", "bpr-max"] = "bce"
+    loss: LossName = "bce"
     """Binary cross-entropy; the same with the positive's calibrated (gBCE); cross-entropy over the whole catalogue, or
     over the item and its negatives; BPR-max."""
     negatives: int = 1
@@ -57,6 +59,19 @@ def next_item(module: SequenceModel, config: NextItem, data: TrainData, batch_si
         batch = SequenceBatch(past.user, history, past.times[:, :-1], target, ones)
         return batch.replace(negatives=negatives(data, key, batch))  # type: ignore[attr-defined]
 
+    return trained_by(config, module, data, batch_size, draw)
+
+
+def trained_by(
+    config: NextItem,
+    module: SequenceModel,
+    data: TrainData,
+    batch_size: int,
+    draw: Draw,
+    picked: Callable[[int], int] | None = None,
+) -> Recommender:
+    """The bundle under the loss of `config`, for what `draw` asks to be found; `picked` as in `build_sequences`."""
+
     def vectors(of_module: Float[Array, "n d"]) -> Float[Array, "n d"]:
         return (unit(of_module) if config.normalised else of_module) / config.temperature
 
@@ -70,6 +85,7 @@ def next_item(module: SequenceModel, config: NextItem, data: TrainData, batch_si
         vectors=vectors,
         normalised=config.normalised,
         kept={"log_share": log_share} if config.logq else {},
+        picked=picked,
     )
 
 

@@ -77,11 +77,13 @@ def build_sequences(
     vectors: Callable[[Float[Array, "n d"]], Float[Array, "n d"]],
     normalised: bool,
     kept: dict[str, Callable[[TrainData], Any]],
+    picked: Callable[[int], int] | None = None,
 ) -> Recommender:
     """The bundle for objectives over sequences.
 
     An epoch visits every user of at least two train events once. `pairs`: scored items an event, for the rate that
     is shown. `vectors` makes the vectors that scores use of the module's; `normalised`: states have length 1.
+    `picked(t)`: the most targets among t positions, where they are few: only their states meet the items.
     InputError: the batch exceeds the users.
     """
     n = len(data.readers)
@@ -119,9 +121,11 @@ def build_sequences(
         query = Query(group.user, None, group.history, group.times)
 
         def scored(module: SequenceModel) -> Array:
-            states = module.states(query)
+            states, asked = module.states(query), group
+            if picked is not None:
+                states, asked = at_targets(states, group, picked(states.shape[1]))
             flat = states.reshape(-1, states.shape[-1])
-            return row_loss(unit(flat) if normalised else flat, vectors(module.item_vectors()), group, extra)
+            return row_loss(unit(flat) if normalised else flat, vectors(module.item_vectors()), asked, extra)
 
         return applied(params, method=scored, rngs={"dropout": key})
 
@@ -146,6 +150,19 @@ def build_sequences(
     return Recommender(
         init, batch, loss, prepare, scores, score_candidates, data.n_items, steps, examples, module.reads
     )
+
+
+def at_targets(
+    states: Float[Array, "b t d"], batch: SequenceBatch, count: int
+) -> tuple[Float[Array, "b m d"], SequenceBatch]:
+    """The states and the batch at the `count` positions of each user that hold all that is to be found."""
+    place = jnp.argsort(batch.target < 0, axis=1, stable=True)[:, :count]
+    negatives = batch.negatives
+    if negatives is not None and negatives.ndim == 3:
+        negatives = jnp.take_along_axis(negatives, place[..., None], axis=1)
+    target = jnp.take_along_axis(batch.target, place, axis=1)
+    chosen = batch.replace(target=target, negatives=negatives)  # type: ignore[attr-defined]
+    return jnp.take_along_axis(states, place[..., None], axis=1), chosen
 
 
 def read(data: TrainData, user: Int[Array, "b"], length: int) -> Query:

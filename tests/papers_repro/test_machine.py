@@ -15,7 +15,7 @@ from papers_repro import __main__ as command
 from papers_repro import bands, check, paper, records, render, rewritten, standing, verdicts, work
 from papers_repro.paper import Cell, Published
 from papers_repro.verdicts import Line, Mean, verdict
-from rec_jax.config import Runtime
+from rec_jax.config import Runtime, changed
 from rec_jax.errors import InputError
 from rec_jax.registry import experiment
 from tests.helpers import small_experiment, write_small_csv
@@ -158,6 +158,35 @@ def test_check_names_what_does_not_belong_together(folder: Path, tmp_path: Path)
     shutil.rmtree(folder / "small" / "records")
     with pytest.raises(InputError, match="is not what the records say"):
         command.script(["check"])
+
+
+def test_a_further_rule_has_rows_of_its_own(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["papers_repro.small.cells"]
+    both = [
+        dataclasses.replace(cell, experiment=changed(cell.experiment, {"protocol.candidates": ("full", "uniform-100")}))
+        for cell in module.cells()
+    ]
+    monkeypatch.setattr(module, "cells", lambda: both)
+    text = TOML.replace('rule = "full"', 'rule = "full"\nrules = ["uniform-100"]')
+    claim = text.index("[[claims]]")
+    published = '[[cells]]\nname = "mf @ uniform-100"\nvalues = { "hr@10" = 2.0, "ndcg@10" = 2.0 }\n\n'
+    text = text[:claim].replace("[[series]]", published + "[[series]]") + text[claim:].replace(
+        'pairs = [["mf", "popularity"]]', 'pairs = [["mf @ uniform-100", "popularity @ uniform-100"]]'
+    )
+    (folder / "small" / "paper.toml").write_text(text)
+    run_all(tmp_path)
+    command.script(["render"])
+    found = standing.standing("small")
+    record = json.loads((folder / "small" / "records" / "mf.jsonl").read_text().splitlines()[0])
+    for row, rule in paper.rows_of(found.about, "mf").items():
+        mean = np.mean([r["metrics"][rule]["ndcg@10"]["mean"] for r in records.counted("small", "mf").values()])
+        assert found.lines[row].chosen["ndcg@10"].mean == pytest.approx(mean)
+        values = records.unpack(found.counted[row][1]["per_user"]["ndcg@10"])
+        assert values.mean() == pytest.approx(record["metrics"][rule]["ndcg@10"]["mean"])
+    assert found.verdicts["mf @ uniform-100"].startswith("not reproduced")
+    page = (folder / "small" / "README.md").read_text()
+    assert "| mf @ uniform-100 – popularity @ uniform-100 |" in page
+    assert check.check_all() == []
 
 
 def test_a_commit_that_is_gone_needs_a_seed_that_was_run_again(

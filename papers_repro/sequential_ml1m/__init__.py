@@ -1,0 +1,1 @@
+"""He et al., "Neural Collaborative Filtering", WWW 2017."""

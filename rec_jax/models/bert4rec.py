@@ -1,0 +1,100 @@
+"""BERT4Rec: a bidirectional transformer that fills in masked items. Sun et al., CIKM 2019.
+
+Its score of the next item is that of a mask put after the history. Differences from the authors' code: (1) weights
+start from Glorot's normal distribution, embeddings from N(0, .02^2), not cut off at two deviations; (2) which items
+are masked is drawn anew each epoch, where the authors make ten copies of each sequence beforehand; (3) positions are
+counted from the first event that is read.
+
+Checked against a loop in plain numpy (tests/models/test_bert4rec.py).
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from rec_jax.models.attention import MultiHead
+from rec_jax.models.base import Query
+from rec_jax.models.layers import Dense, Dropout, FeedForward
+from rec_jax.models.sequence import ItemsAndPlaces, SequenceModel, check_heads, latest
+
+EPSILON = 1e-12
+gelu = partial(nn.gelu, approximate=False)
+
+
+@dataclass(frozen=True)
+class BERT4RecConfig:
+    """BERT4Rec's hyper-parameters."""
+
+    width: int = 64
+    """Width of embeddings and states."""
+    blocks: int = 2
+    """Blocks of attention and feed-forward layers."""
+    heads: int = 2
+    """Attention heads."""
+    inner: int = 4
+    """Width of the feed-forward layers' inner one, as a multiple."""
+    dropout: float = 0.2
+    """Dropout of embeddings, attention weights and both parts of a block."""
+    max_length: int = 200
+    """Events of a history that are read, the last ones, the mask after them included."""
+
+
+class BERT4Rec(SequenceModel):
+    """score(i | history) = gelu(h_t W + b) . E_i + b_i (Eq. 7, with a normalisation), h_t the state at the mask."""
+
+    config: BERT4RecConfig
+
+    def setup(self) -> None:
+        c = self.config
+        check_heads(c.width, c.heads)
+        self.embed = ItemsAndPlaces(self.n_items + 1, c.width, c.max_length, "first", 0.0)
+        self.embed_norm, self.embed_drop = nn.LayerNorm(epsilon=EPSILON), Dropout(c.dropout)
+        self.layers = [Block(c) for _ in range(c.blocks)]
+        self.transform, self.norm = Dense(c.width), nn.LayerNorm(epsilon=EPSILON)
+        self.bias = self.param("bias", nn.initializers.zeros, (self.n_items,))
+
+    @property
+    def mask(self) -> int:
+        """The number that stands in a history for an item that is to be found."""
+        return int(self.n_items)
+
+    def states(self, query: Query) -> Float[Array, "b t d"]:
+        """The state at every position, an entry of 1 after it, which meets the items' biases."""
+        items = latest(query, self.config.max_length).history
+        x = self.embed_drop(self.embed_norm(self.embed(items)))
+        for layer in self.layers:
+            x = layer(x, items >= 0)
+        x = self.norm(gelu(self.transform(x)))
+        return jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
+
+    def item_vectors(self) -> Float[Array, "n d"]:
+        """Those of the input, and the items' biases."""
+        return jnp.concatenate([self.embed.item.embedding[: self.n_items], self.bias[:, None]], axis=1)
+
+    def last(self, query: Query) -> Float[Array, "b d"]:
+        """The state at a mask after the last event."""
+        query = latest(query, self.config.max_length - 1)
+        history = jnp.pad(query.history, ((0, 0), (0, 1)), constant_values=-1)
+        count = (query.history >= 0).sum(axis=1)
+        places = jnp.arange(history.shape[1])
+        states = self.states(query.replace(history=jnp.where(places == count[:, None], self.mask, history)))  # type: ignore[attr-defined]
+        return jnp.take_along_axis(states, count[:, None, None], axis=1)[:, 0]
+
+
+class Block(nn.Module):
+    """Attention over all positions, then the feed-forward layers, each added to its input and normalised (Eq. 3)."""
+
+    config: BERT4RecConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t d"], real: Bool[Array, "b t"]) -> Float[Array, "b t d"]:
+        """All positions; those that are not `real` are seen by none."""
+        c = self.config
+        drop = Dropout(c.dropout)
+        found = MultiHead(c.width, c.heads, c.dropout, causal=False, name="attention")(x, x, real)
+        x = nn.LayerNorm(epsilon=EPSILON, name="attention_norm")(x + drop(found))
+        found = FeedForward(c.inner * c.width, c.dropout, gelu, name="feed")(x)
+        return nn.LayerNorm(epsilon=EPSILON, name="feed_norm")(x + drop(found))
