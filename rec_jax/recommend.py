@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from rec_jax import registry
 from rec_jax.config import Experiment
@@ -106,16 +107,20 @@ def top(scorer: Scorer, problem: Problem, user: int, log: Interactions, k: int) 
 
     Items that train never saw are left out too: nothing is known of them.
     """
-    dataset = problem.dataset
+    query = Query.at(np.array([user], np.int32), np.zeros(1, np.int64), Histories.of(log, user + 1), scorer.reads)
+    return best(np.asarray(scorer.scores(scorer.cache, query)[0]), problem, log.item[log.user == user], k)
+
+
+def best(scores: Float[np.ndarray, "n"], problem: Problem, own: Int[np.ndarray, "m"], k: int) -> list[Recommendation]:
+    """The k items of the highest scores, `own` and those that train never saw left out; ties in the order of ids."""
+    dataset, scores = problem.dataset, scores.astype(np.float64)
     if k < 1:
         raise InputError(f"--k {k}: at least 1 is needed")
-    query = Query.at(np.array([user]), np.zeros(1, np.int64), Histories.of(log, user + 1), scorer.reads)
-    scores = np.array(scorer.scores(scorer.cache, query)[0], np.float64)
     scores[np.setdiff1d(np.arange(dataset.n_items), problem.split.train.item)] = -np.inf
-    scores[log.item[log.user == user]] = -np.inf
-    best = np.argsort(-scores, kind="stable")[:k]
-    best = best[np.isfinite(scores[best])]
-    return [Recommendation(str(dataset.item_ids[i]), dataset.item_label(int(i)), float(scores[i])) for i in best]
+    scores[own] = -np.inf
+    found = np.argsort(-scores, kind="stable")[:k]
+    found = found[np.isfinite(scores[found])]
+    return [Recommendation(str(dataset.item_ids[i]), dataset.item_label(int(i)), float(scores[i])) for i in found]
 
 
 def history_of(problem: Problem, user: str, last: int) -> list[str]:

@@ -15,9 +15,24 @@ from rec_jax.baselines import content, ease, fm, graph, ials, neighbours, nmf, p
 from rec_jax.config import Experiment, Optimization, Stopping, from_json
 from rec_jax.data.registry import DATASETS
 from rec_jax.errors import InputError, did_you_mean
-from rec_jax.models import bert4rec, dmf, esasrec, gru4rec, hstu, mf, ncf, sasrec
+from rec_jax.models import (
+    bert4rec,
+    caser,
+    din,
+    dmf,
+    esasrec,
+    gat,
+    gru4rec,
+    hstu,
+    lightgcn,
+    mf,
+    multvae,
+    nais,
+    ncf,
+    sasrec,
+)
 from rec_jax.models.base import Scorer
-from rec_jax.objectives import masked_item, next_item, pairwise, pointwise, rating
+from rec_jax.objectives import masked_item, multinomial, next_item, pairwise, pointwise, rating
 from rec_jax.objectives.base import Recommender
 from rec_jax.space import Choice, Range, Real, Whole
 
@@ -130,6 +145,9 @@ OBJECTIVES: dict[str, Objective] = {
     "masked-item": Objective(
         "masked items, from those before and after", masked_item.MaskedItem, masked_item.masked_item, sequences=True
     ),
+    "multinomial": Objective(
+        "all of a user's items at once, by the multinomial likelihood", multinomial.Multinomial, multinomial.multinomial
+    ),
 }
 
 # A user of a step is a whole sequence; Adam's beta2 as SASRec's authors have it.
@@ -143,6 +161,15 @@ _WIDTHS: Space = {
     "architecture.dropout": Real(0.1, 0.6, log=False),
     "optimization.learning_rate": Real(3e-4, 3e-3),
 }
+
+# The authors of LightGCN halve their penalty of 1e-4; ours also averages over the pair's two items.
+_GRAPH: Mapping[str, Any] = {
+    "loss": pairwise.Pairwise(l2=5e-5),
+    "optimization": Optimization(batch_size=2048),
+    "stopping": Stopping(patience=20),
+    "epochs": 200,
+}
+_GRAPHS: Space = {"optimization.learning_rate": Real(3e-4, 1e-2), "loss.l2": Real(1e-6, 1e-2)}
 
 COSINES = next_item.NextItem(loss="sampled-softmax", negatives=128, shared=True, normalised=True, temperature=0.05)
 """Sampled softmax of cosines, as HSTU's authors train it and SASRec beside it."""
@@ -223,6 +250,15 @@ MODELS: dict[str, Model] = {
         esasrec.ESASRec,
         next_item.NextItem(loss="sampled-softmax", negatives=256, shared=True),
     ),
+    "caser": dataclasses.replace(
+        _next_item(
+            "convolutions over a window of a user's last events (Tang and Wang 2018)",
+            caser.CaserConfig,
+            caser.Caser,
+            next_item.NextItem(loss="softmax"),
+        ),
+        space={**_WIDTHS, "architecture.window": Choice((3, 5, 9))},
+    ),
     "bert4rec": Model(
         "a bidirectional transformer that fills in masked items (Sun et al. 2019)",
         bert4rec.BERT4RecConfig,
@@ -231,6 +267,61 @@ MODELS: dict[str, Model] = {
         objectives=("masked-item",),
         defaults=_SEQUENCES,
         space=_WIDTHS,
+    ),
+    "din": Model(
+        "a user's last events, weighted by an activation unit for the candidate (Zhou et al. 2018)",
+        din.DINConfig,
+        din.DIN,
+        objectives=("pointwise", "bpr"),
+        space={
+            "architecture.width": Choice((16, 32, 64)),
+            "optimization.learning_rate": Real(3e-4, 1e-2),
+            "loss.l2": Real(1e-6, 1e-2),
+        },
+    ),
+    "nais": Model(
+        "similarities to a user's last events, weighted by attention (He et al. 2018)",
+        nais.NAISConfig,
+        nais.NAIS,
+        objectives=("pointwise", "bpr"),
+        space={**COMMON, "architecture.beta": Real(0.3, 1.0, log=False)},
+    ),
+    "lightgcn": Model(
+        "vectors of neighbourhoods in the graph of users and items, averaged (He et al. 2020)",
+        lightgcn.LightGCNConfig,
+        lightgcn.LightGCN,
+        objective="bpr",
+        objectives=("bpr", "pointwise"),
+        defaults=_GRAPH,
+        space={
+            **_GRAPHS,
+            "architecture.factors": Choice((32, 64, 128)),
+            "architecture.layers": Choice((1, 2, 3, 4)),
+        },
+    ),
+    "gat": Model(
+        "graph attention over users and items (Velickovic et al. 2018)",
+        gat.GATConfig,
+        gat.GAT,
+        objective="bpr",
+        objectives=("bpr",),
+        defaults=_GRAPH,
+        space={**_GRAPHS, "architecture.layers": Choice((1, 2, 3)), "architecture.heads": Choice((1, 2, 4))},
+    ),
+    "multvae": Model(
+        "a variational autoencoder of a user's items (Liang et al. 2018)",
+        multvae.MultVAEConfig,
+        multvae.MultVAE,
+        objective="multinomial",
+        objectives=("multinomial",),
+        defaults={"optimization": Optimization(batch_size=500), "stopping": Stopping(patience=20), "epochs": 200},
+        space={
+            "architecture.latent": Choice((64, 100, 200)),
+            "architecture.dropout": Real(0.2, 0.8, log=False),
+            "loss.beta": Real(0.05, 1.0),
+            "loss.anneal_steps": Choice((0, 1_000, 10_000, 40_000)),
+            "optimization.learning_rate": Real(3e-4, 3e-3),
+        },
     ),
 }
 

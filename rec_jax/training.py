@@ -151,13 +151,13 @@ def build(experiment: Experiment, problem: Problem) -> Recommender:
 
     InputError: an option out of range, or a model of sequences where a user's events have no order.
     """
-    of_sequences = registry.row(registry.OBJECTIVES, experiment.objective, "objective").sequences
-    if of_sequences and not problem.dataset.chronological:
+    recommender = build_for(experiment, problem.train, experiment.optimization.batch_size)
+    if recommender.reads and recommender.ordered and not problem.dataset.chronological:
         raise InputError(
             f"{experiment.model} reads events in the order they happened, which {problem.dataset.name} does not tell; "
             "take a log with times"
         )
-    return build_for(experiment, problem.train, experiment.optimization.batch_size)
+    return recommender
 
 
 def build_for(experiment: Experiment, data: TrainData, batch_size: int) -> Recommender:

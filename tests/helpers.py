@@ -10,6 +10,9 @@ from rec_jax import registry
 from rec_jax.config import Experiment, Optimization, Protocol, Runtime, Stopping
 from rec_jax.data.interactions import Dataset, build_dataset
 from rec_jax.models.dmf import DMFConfig
+from rec_jax.models.gat import GATConfig
+from rec_jax.models.lightgcn import LightGCNConfig
+from rec_jax.models.multvae import MultVAEConfig
 
 N_USERS, N_ITEMS = 30, 20
 
@@ -57,6 +60,15 @@ def small_experiment(csv: Path, model: str = "neumf", objective: str | None = No
     )
     if model == "dmf":  # towers of a paper's width are not for thirty users
         base = dataclasses.replace(base, architecture=DMFConfig((16, 8), (16, 8)))
+    if (
+        model == "gat"
+    ):  # at its own size it takes long to compile, and does not stand the overfitting test's large steps
+        base = dataclasses.replace(base, architecture=GATConfig(factors=8, layers=1))
+    if model == "lightgcn":
+        base = dataclasses.replace(base, architecture=LightGCNConfig(factors=16, layers=2))
+    if model == "multvae":  # a step is of users, of whom there are 30
+        optimization = dataclasses.replace(base.optimization, batch_size=16)
+        base = dataclasses.replace(base, architecture=MultVAEConfig((16,), 8, dropout=0.0), optimization=optimization)
     if registry.OBJECTIVES[base.objective].sequences:  # a step is of users, of whom there are 30
         short = dataclasses.replace(base.architecture, width=16, max_length=8, dropout=0.0)
         optimization = dataclasses.replace(base.optimization, batch_size=16)

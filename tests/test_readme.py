@@ -58,7 +58,7 @@ def test_the_recipe_adds_a_model_in_two_files(tmp_path: Path) -> None:
     (tmp_path / module[0].strip()).write_text(module[1])
     registry = tmp_path / "rec_jax" / "registry.py"
     text = registry.read_text()
-    text = text.replace("from rec_jax.models import ", "from rec_jax.models import cml, ", 1)
+    text = text.replace("from rec_jax.models import (\n", "from rec_jax.models import (\n    cml,\n", 1)
     text = text.replace("MODELS: dict[str, Model] = {\n", "MODELS: dict[str, Model] = {\n    " + row[1], 1)
     registry.write_text(text)
     write_small_csv(tmp_path / "log.csv")

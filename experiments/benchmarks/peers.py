@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from rec_jax.data.interactions import Interactions
+from rec_jax.data.splits import Split
 
 PEERS = Path("~/.cache/rec_jax/peers").expanduser()
 HERE = Path(__file__).parent
@@ -36,6 +37,7 @@ RECBOLE = Peer(
     "recbole-1.2.1",
     ("recbole==1.2.1", "torch==2.13.0", "numpy<2", "pandas<2.2", "scipy<1.12", "setuptools<80"),
 )
+RECTOOLS = Peer("RecTools 0.19.0", "rectools-0.19.0", ("rectools[torch]==0.19.0", "torch==2.13.0", "setuptools<80"))
 IMPLICIT = Peer("implicit 0.7.2", "implicit-0.7.2", ("implicit==0.7.2", "numpy<3", "scipy<2"))
 
 
@@ -116,3 +118,23 @@ def recbole_folder(log: Interactions) -> Iterator[Path]:
         rows = "".join(f"{user}\t{item}\n" for user, item in pairs)
         (folder / "log.inter").write_text("user_id:token\titem_id:token\n" + rows)
         yield Path(scratch)
+
+
+@contextmanager
+def sequences_folder(split: Split) -> Iterator[Path]:
+    """A folder with the parts of a leave-one-out split in order, as long as the block lasts: for RecBole the whole
+    log, 'log', whose times are places in it, so that every system sees the same order; for RecTools train.csv and
+    valid.csv.
+    """
+    with recbole_folder(split.dataset.interactions) as folder:
+        log = split.dataset.interactions
+        rows = zip(log.user.tolist(), log.item.tolist(), range(len(log)))
+        text = "".join(f"{user}\t{item}\t{place}\n" for user, item, place in rows)
+        head = "user_id:token\titem_id:token\ttimestamp:float\n"
+        (folder / "log" / "log.inter").write_text(head + text)
+        for name in ("train", "valid"):
+            part = split.part(name)
+            rows = zip(part.user.tolist(), part.item.tolist(), range(len(part)))
+            text = "".join(f"{user},{item},{place}\n" for user, item, place in rows)
+            (folder / f"{name}.csv").write_text("user_id,item_id,place\n" + text)
+        yield folder

@@ -15,6 +15,7 @@ A module that reads the log itself (ratings, graphs) has two methods more:
 - `fixed(data) -> {collection: arrays}`: linen collections that are kept beside the parameters and not trained;
 - `candidates(cache, query, items[b, k]) -> [b, k]`: the scores of candidates from the cache, where that is less work.
 
-A model of sequences reads `query.history` instead, and is one of `sequence.SequenceModel`: states of a history, and
-vectors of the items.
+A module with `reads` above 0 finds the user's last so many events in `query.history`: in training, those before the
+event that is scored. A model of sequences reads it too, and is one of `sequence.SequenceModel`: states of a history,
+and vectors of the items.
 """

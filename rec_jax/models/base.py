@@ -16,6 +16,8 @@ from rec_jax.errors import InputError
 
 Leaf: TypeAlias = Any
 """A field of a pytree: an array of the shape that stands behind it, or what a transformation puts in its place."""
+GROUP = 8
+"""Users of a batch whose pairs of a candidate and an event are scored together on a CPU."""
 
 
 @struct.dataclass
@@ -64,6 +66,20 @@ def one_by_one(function: Callable[[Any], Array], users: Any) -> Array:
     if jax.default_backend() == "cpu":
         return jax.lax.map(function, users)
     return jax.vmap(function)(users)
+
+
+def in_groups(function: Callable[..., Array], *users: Array) -> Array:
+    """`function` of arrays whose first axis is that of users, a few users at a time on a CPU.
+
+    There the layers over their pairs of a candidate and an event, which are made again for the gradient, stay in the
+    processor's cache: those of a whole batch take five times the time.
+    """
+    b = len(users[0])
+    if jax.default_backend() != "cpu" or b % GROUP:
+        return function(*users)
+    groups = tuple(of.reshape(b // GROUP, GROUP, *of.shape[1:]) for of in users)
+    found = jax.lax.map(jax.checkpoint(lambda group: function(*group)), groups)
+    return found.reshape(b, *found.shape[2:])
 
 
 @dataclass(frozen=True)

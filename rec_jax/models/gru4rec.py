@@ -41,6 +41,8 @@ class GRU4Rec(SequenceModel):
 
     config: GRU4RecConfig
 
+    recurrent = True
+
     def setup(self) -> None:
         c = self.config
         self.item = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)

@@ -32,6 +32,8 @@ class SequenceModel(nn.Module):
 
     user_tables: ClassVar[tuple[str, ...]] = ()
     """No parameter belongs to a user: unseen users are served by their histories."""
+    recurrent: ClassVar[bool] = False
+    """What is remembered of a user does not grow: events can be followed without end."""
 
     @property
     def reads(self) -> int:

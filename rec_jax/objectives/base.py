@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int, Key
 
-from rec_jax.data.histories import seconds32
+from rec_jax.data.histories import last_places, seconds32
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError
 from rec_jax.models.base import Leaf, Query
@@ -69,6 +69,8 @@ class Batch:
     rating: Leaf  # float32 [b]
     weight: Leaf  # float32 [b]
     label: Leaf = None  # float32 [b]: 0 where items[:, 0] is a negative too; None where it is the event's own in all
+    history: Leaf = None  # int32 [b t]: the user's last items before the event, -1 past the end; None if not read
+    times: Leaf = None  # int32 [b t]: when that was
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,25 @@ class Recommender:
     """Scored (user, item) pairs an epoch, negatives counted: the unit of 'examples/s'."""
     reads: int = 0
     """How many of a user's last events a query has to bring (0: none)."""
+    ordered: bool = True
+    """Whether the order of these events matters."""
+    stream: "Stream | None" = None
+    """How scores follow events as they come, where the model can."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Scores as events come, without reading a history again: pure functions, a user's event at a time.
+
+    - `begin(cache, b) -> memory`: what is remembered of b users before their first event;
+    - `observe(cache, memory, query, place) -> (memory, scores [b n])`: after the event `query.history` [b 1], each
+      user's event number `place`, counted from 0.
+    """
+
+    begin: Callable[[Any, int], Any]
+    observe: Callable[[Any, Any, Query, Int[Array, ""]], tuple[Any, Float[Array, "b n"]]]
+    longest: int | None
+    """Events that can be followed; None: any number."""
 
 
 def build(
@@ -130,7 +151,8 @@ def build(
     their mean). `penalty` is on the squared vectors that were looked up: over an epoch a row's is proportional to how
     often it is, to the power `frequency`. `apart`: a negative is an example of its own, and the batch holds
     `batch_size` examples of an epoch's, in random order. `kept`: what the loss finds in `extra`, by name, from the
-    data. InputError: the batch exceeds the data.
+    data. A module with `reads` finds the user's last so many events before the event in its query, whichever item it
+    scores. InputError: the batch exceeds the data.
     """
     n_events, each = len(data.user), 1 + negatives if apart else 1
     n_places = n_events * each
@@ -139,9 +161,11 @@ def build(
         raise InputError(f"--batch-size {batch_size:,} is larger than the {n_places:,} {counted}; take at most that")
 
     fixed: dict[str, Any] = module.fixed(data) if hasattr(module, "fixed") else {}
+    reads: int = module.reads if hasattr(module, "reads") else 0
 
     def init(key: Key[Array, ""], data: TrainData) -> tuple[Params, Extra]:
-        query, extra = Query(user=jnp.zeros(1, jnp.int32)), {name: of(data) for name, of in kept.items()}
+        past = jnp.zeros((1, 1), jnp.int32) if reads else None
+        query, extra = Query(jnp.zeros(1, jnp.int32), None, past, past), {name: of(data) for name, of in kept.items()}
         extra["offset"] = offset(data)
         if fixed:
             extra["fixed"] = fixed
@@ -161,13 +185,15 @@ def build(
             items = jnp.where(which[:, None] == 0, items, drawn) if apart else jnp.concatenate([items, drawn], axis=1)
             label = (which == 0).astype(jnp.float32) if apart else None
         real = place < n_places
-        return Batch(user, items, data.rating[index], real * (batch_size / real.sum()), label)
+        past = before(data, user, index, reads) if reads else (None, None)
+        return Batch(user, items, data.rating[index], real * (batch_size / real.sum()), label, *past)
 
     def variables(params: Params, extra: Extra) -> dict[str, Any]:
         return {"params": params, **extra.get("fixed", {})}
 
     def loss(params: Params, extra: Extra, batch: Batch, key: Key[Array, ""], step: Int[Array, ""]) -> Loss:
-        scores, sown = module.apply(variables(params, extra), Query(batch.user), batch.items, mutable=["losses"])
+        query = Query(batch.user, None, batch.history, batch.times)
+        scores, sown = module.apply(variables(params, extra), query, batch.items, mutable=["losses"])
         value = example_loss(scores + extra["offset"], batch, extra)
         total = (batch.weight * value).mean()
         if penalty.l2 > 0:
@@ -193,7 +219,20 @@ def build(
 
     steps = -(-n_places // batch_size)
     examples = n_events * (1 + negatives)
-    return Recommender(init, batch, loss, prepare, scores, score_candidates, data.n_items, steps, examples)
+    return Recommender(init, batch, loss, prepare, scores, score_candidates, data.n_items, steps, examples, reads)
+
+
+def before(
+    data: TrainData, user: Int[Array, "b"], place: Int[Array, "b"], length: int
+) -> tuple[Int[Array, "b t"], Int[Array, "b t"]]:
+    """(items, times) of the last `length` events of each user before the event at `place`, the earliest first.
+
+    They are -1 and 0 past the end. An event's place in the data is its place in the log, sorted by user and time.
+    """
+    # As if each event had a user of its own, whose history ends where the event stands.
+    bounds = jnp.stack([data.start[user], place], axis=1).reshape(-1)
+    places, inside = last_places(jnp, bounds, 2 * jnp.arange(len(user)), length)
+    return jnp.where(inside, data.item[places], -1), jnp.where(inside, data.time[places], 0)
 
 
 def _rarity(data: TrainData, negatives: int, frequency: float) -> dict[str, Array]:

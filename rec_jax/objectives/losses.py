@@ -10,7 +10,7 @@ def binary_cross_entropy(logit: Float[Array, "*s"], label: Float[Array, "*s"]) -
     return jnp.maximum(logit, 0) - logit * label + jnp.log1p(jnp.exp(-jnp.abs(logit)))
 
 
-def bpr(positive: Float[Array, "*s"], negative: Float[Array, "*s"]) -> Float[Array, "*s"]:
+def bpr(positive: Float[Array, "*#s"], negative: Float[Array, "*#s"]) -> Float[Array, "*#s"]:
     """-log sigma(x_ui - x_uj). Rendle et al., "BPR", UAI 2009, Sec. 4.1 (BPR-Opt without its prior)."""
     return jax.nn.softplus(negative - positive)
 

@@ -20,7 +20,7 @@ from rec_jax.errors import InputError
 from rec_jax.models.base import Leaf, Query
 from rec_jax.models.layers import unit
 from rec_jax.models.sequence import SequenceModel
-from rec_jax.objectives.base import Extra, Loss, Params, Recommender, TrainData
+from rec_jax.objectives.base import Extra, Loss, Params, Recommender, Stream, TrainData
 from rec_jax.objectives.sampling import permuted
 
 GROUP = 16
@@ -113,9 +113,8 @@ def build_sequences(
         weight = (place < n) * (batch_size / counts.sum())
         return found.replace(weight=weight)  # type: ignore[attr-defined]
 
-    def applied(params: Params, *arguments: Any, **how: Any) -> Array:
-        found: Array = module.apply({"params": params}, *arguments, **how)  # type: ignore[assignment]
-        return found
+    def applied(params: Params, *arguments: Any, **how: Any) -> Any:
+        return module.apply({"params": params}, *arguments, **how)
 
     def of_group(params: Params, extra: Extra, group: SequenceBatch, key: Key[Array, ""]) -> Float[Array, ""]:
         query = Query(group.user, None, group.history, group.times)
@@ -145,10 +144,30 @@ def build_sequences(
     def score_candidates(cache: Any, query: Query, ids: Int[Array, "b k"]) -> Float[Array, "b k"]:
         return jnp.einsum("bd,bkd->bk", last(cache, query), cache["items"][ids])
 
+    def begin(cache: Any, b: int) -> Any:
+        return applied(cache["params"], b, method="begin")
+
+    def observe(cache: Any, memory: Any, query: Query, place: Int[Array, ""]) -> tuple[Any, Float[Array, "b n"]]:
+        memory, state = applied(cache["params"], memory, query, place, method="observe")
+        return memory, (unit(state) if normalised else state) @ cache["items"].T
+
+    # Positions that are counted from the last event change with every event, for all events.
+    followed = hasattr(module, "observe") and getattr(module.config, "positions", "first") != "last"
+    stream = Stream(begin, observe, None if module.recurrent else module.reads) if followed else None
     events = np.diff(np.asarray(data.start))
     examples = int(np.minimum(events - 1, module.reads).clip(min=0).sum()) * pairs
     return Recommender(
-        init, batch, loss, prepare, scores, score_candidates, data.n_items, steps, examples, module.reads
+        init,
+        batch,
+        loss,
+        prepare,
+        scores,
+        score_candidates,
+        data.n_items,
+        steps,
+        examples,
+        module.reads,
+        stream=stream,
     )
 
 

@@ -45,7 +45,10 @@ def largest_difference(a: Any, b: Any) -> float:
     return max(float(np.abs(x - y).max()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-@pytest.mark.parametrize("model", [name for name, row in MODELS.items() if "pointwise" in row.objectives])
+# All of LightGCN's table moves in every step: it is refused, as below.
+@pytest.mark.parametrize(
+    "model", [name for name, row in MODELS.items() if "pointwise" in row.objectives and name != "lightgcn"]
+)
 @pytest.mark.parametrize("rule", ["sgd", "adam"])
 def test_two_epochs_end_where_dense_updates_end(tmp_path: Path, model: str, rule: Any) -> None:
     """30 users, 20 items, 8 events a step: most rows miss most steps."""

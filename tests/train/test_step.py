@@ -84,7 +84,7 @@ def test_negatives_are_drawn_anew_and_with_the_flag_never_positive(experiment: E
         assert drawn[0] != drawn[1]
 
 
-@pytest.mark.parametrize(("model", "atol"), [("neumf", 1e-6), ("mf", 1e-6), ("sasrec", 1e-5)])
+@pytest.mark.parametrize(("model", "atol"), [("neumf", 1e-6), ("mf", 1e-6), ("sasrec", 1e-5), ("multvae", 1e-5)])
 def test_one_and_four_devices_agree_over_ten_steps(tmp_path: Path, problem: Problem, model: str, atol: float) -> None:
     """At the same global batch; the epoch is 4 steps (of events; 2 of users), its padded last batch among them.
 

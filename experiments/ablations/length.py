@@ -1,0 +1,28 @@
+"""Ablation: how many of a user's last events are worth reading.
+
+python -m experiments.ablations.length --seeds 3                  (about 15 minutes on 2 cores)
+
+SASRec with positions from the first event read and from the last, and GRU4Rec, over 10 to 200 events.
+"""
+
+from experiments.ablations.switches import Ablation, ablate
+from experiments.cli import main
+
+LENGTHS = (10, 25, 50, 100, 200)
+LOSS = "loss.loss=softmax,loss.exclude_positives=false"
+
+ABLATION = Ablation(
+    "length",
+    "models of sequences by the events they read",
+    "events read",
+    {
+        f"SASRec, positions from the {positions}": {
+            str(n): f"sasrec:max_length={n},positions={positions},{LOSS}" for n in LENGTHS
+        }
+        for positions in ("first", "last")
+    }
+    | {"GRU4Rec": {str(n): f"gru4rec:max_length={n}" for n in LENGTHS}},
+)
+
+if __name__ == "__main__":
+    main(lambda argv: ablate(ABLATION, argv, __doc__))

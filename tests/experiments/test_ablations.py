@@ -1,0 +1,42 @@
+"""The ablations: every system can be run as it is named, and one ablation on a small log."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.ablations import bias, length, loss, size, switches, tying
+from experiments.ablations.switches import Ablation, ablate
+from rec_jax.comparison import system
+from rec_jax.config import Protocol, Runtime
+from rec_jax.registry import experiment
+from rec_jax.run import check
+from tests.helpers import write_small_csv
+
+ALL = [bias.ABLATION, length.ABLATION, loss.ABLATION, size.ABLATION, tying.ABLATION]
+
+
+@pytest.mark.parametrize("ablation", ALL, ids=lambda a: a.name)
+def test_every_system_differs_from_the_others_and_can_be_run(ablation: Ablation) -> None:
+    base = experiment("popularity", data=ablation.data, protocol=Protocol())
+    found = {system(name, base).experiment for name in ablation.systems}
+    assert len(found) == len(ablation.systems) == sum(len(line) for line in ablation.lines.values())
+    for each in found:
+        check(each, Runtime())
+        assert each.data == ablation.data
+
+
+def test_an_ablation_draws_its_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = "width=8,max_length=8,blocks=1,optimization.batch_size=16,stopping.patience=2"
+    name = "sasrec:{}," + small
+    lines = {label: {"8": name.format(f"positions={p}")} for label, p in (("first", "first"), ("none", "none"))}
+    csv = write_small_csv(tmp_path / "log.csv")
+    flags = ["--seeds", "2", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--data", str(csv)]
+    flags += ["--candidates", "full", "--k", "3", "--metric", "ndcg@3", "--bootstrap", "50", "--no-progress"]
+    ablate(Ablation("x", "a title", "an axis", lines), flags, "what it is")
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["ablation"] == {"axis": "an axis", "lines": lines}
+    assert all(len(line["seeds"]) == 2 for line in record["systems"].values())
+    assert (tmp_path / "out" / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert "written to" in capsys.readouterr().out
+    assert switches.Options().data == ""
