@@ -1,1 +1,1 @@
-"""He et al., "Neural Collaborative Filtering", WWW 2017."""
+"""Sequential recommendation on MovieLens-1M: SASRec's file, full ranking and sampled candidates."""

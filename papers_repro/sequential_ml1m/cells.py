@@ -21,9 +21,10 @@ BASELINES, TRIALS = ("popularity", "itemknn", "ease", "ials"), 30
 CROSS_ENTROPY = NextItem(loss="softmax")
 
 
-def trained(model: str, data: str = "ml-1m-sasrec", **changes: Any) -> Experiment:
+def trained(model: str, data: str = "ml-1m-sasrec", rules: tuple[str, ...] = RULES, **changes: Any) -> Experiment:
     """A model with its own defaults, and `changes` to the architecture's fields, or to loss, epochs and patience."""
-    experiment = registry.experiment(model, data=data, protocol=PROTOCOL, stopping=STOPPING, epochs=100)
+    protocol = replace(PROTOCOL, candidates=rules)
+    experiment = registry.experiment(model, data=data, protocol=protocol, stopping=STOPPING, epochs=100)
     own = {name: changes.pop(name) for name in ("loss", "epochs") if name in changes}
     patience = changes.pop("patience", STOPPING.patience)
     architecture = replace(experiment.architecture, **changes)
@@ -45,8 +46,14 @@ def cells() -> list[Cell]:
         Cell("gru4rec-ce", trained("gru4rec", loss=CROSS_ENTROPY), minutes=20),
         Cell("esasrec", trained("esasrec"), minutes=30),
     ]
+    return [*found, *tuned("ml-1m-sasrec", PROTOCOL)]
+
+
+def tuned(data: str, protocol: Protocol) -> list[Cell]:
+    """The baselines of a log."""
+    found = []
     for name in BASELINES:
-        baseline = registry.experiment(name, data="ml-1m-sasrec", protocol=PROTOCOL, stopping=STOPPING)
+        baseline = registry.experiment(name, data=data, protocol=protocol, stopping=STOPPING)
         seeds = 3 if registry.recommender_row(name).seeded else 1
         found.append(Cell(name, baseline, seeds, trials=0 if name == "popularity" else TRIALS, minutes=5))
     return found

@@ -1,0 +1,1 @@
+"""Sequential recommendation on Amazon Beauty: S3-Rec's file, full ranking."""

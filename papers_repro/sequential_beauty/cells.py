@@ -1,0 +1,41 @@
+"""The cells of sequential recommendation on Amazon Beauty.
+
+    python -m papers_repro run sequential_beauty --cells 'sasrec-*'      (about 15 minutes a cell on one core)
+
+The settings are those of the published rows: width 64, the last 50 events, dropout .2, 128 users a step, Adam at .001;
+HSTU, eSASRec and SASRec with sampled softmax have one block and 256 negatives. Validation in full chooses the epoch.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from papers_repro.paper import Cell
+from papers_repro.sequential_ml1m.cells import CROSS_ENTROPY, PROTOCOL, trained, tuned
+from rec_jax import registry
+from rec_jax.config import Experiment
+from rec_jax.objectives.next_item import NextItem
+
+RULES = ("full",)
+ONE_NEGATIVE = NextItem(exclude_positives=True)
+
+
+def beauty(model: str, **changes: Any) -> Experiment:
+    """A model of the table."""
+    return trained(model, "beauty", RULES, **{"max_length": 50, "width": 64, **changes})
+
+
+def cells() -> list[Cell]:
+    """SASRec under three losses, its relatives, and tuned baselines that know no order."""
+    cosines = replace(registry.COSINES, negatives=256)
+    plain = ("sasrec", "gru4rec", "caser")
+    found = [Cell(f"{model}-bce", beauty(model, loss=ONE_NEGATIVE), minutes=10) for model in plain]
+    found += [
+        Cell("sasrec-ce", beauty("sasrec", loss=CROSS_ENTROPY), minutes=40),
+        Cell("sasrec-sampled", beauty("sasrec", loss=cosines, blocks=1), 3, True, minutes=15),
+        Cell("gsasrec", beauty("gsasrec"), minutes=15),
+        Cell("hstu", beauty("hstu", loss=cosines, blocks=1), minutes=15),
+        Cell("hstu-time", beauty("hstu", loss=cosines, blocks=1, time_bias=True), minutes=25),
+        Cell("esasrec", beauty("esasrec", blocks=1), minutes=20),
+        Cell("bert4rec", beauty("bert4rec", epochs=200, patience=20), minutes=30),
+    ]
+    return [*found, *tuned("beauty", replace(PROTOCOL, candidates=RULES))]
