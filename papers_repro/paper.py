@@ -36,7 +36,7 @@ class Published:
 
     name: str
     values: dict[str, float] = field(default_factory=dict)
-    """By metric: 'hr@10', 'ndcg@10'."""
+    """By metric, as the paper's table shows them: 'hr@10', 'ndcg@10'."""
     grade: str = "V"
     """V: read in a primary source; V3: in a transcription; NV: from memory."""
     band: float = 0.01
@@ -84,6 +84,8 @@ class Paper:
     protocol: str
     rule: str
     """The candidate rule whose metrics are tabulated."""
+    shown: tuple[str, str] = ("hr@10", "ndcg@10")
+    """The two metrics of its table; the first chooses the best epoch on test where that is traced."""
     rules: tuple[str, ...] = ()
     """Further candidate rules, each with a row of its own a cell: 'cell @ rule'."""
     differences: tuple[str, ...] = ()

@@ -78,9 +78,9 @@ def _panel(axes: Any, of: Series, lines: Mapping[str, Line], judged: Mapping[str
 
 
 def curves(paper: Paper, lines: Mapping[str, Line], path: Path) -> None:
-    """HR@K and NDCG@K for K = 1..10."""
+    """The paper's two metrics for K = 1..10."""
     figure, panels = _figure(2, 2)
-    for axes, metric in zip(panels, ("hr", "ndcg")):
+    for axes, metric in zip(panels, (metric.split("@")[0] for metric in paper.shown)):
         for name in (name for name in paper.curves if name in lines):
             values = [lines[name].chosen[f"{metric}@{k}"].mean for k in range(1, 11)]
             axes.plot(range(1, 11), values, ".-", label=name)

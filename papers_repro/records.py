@@ -3,21 +3,19 @@
 import base64
 import dataclasses
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
-from papers_repro.paper import FOLDER, Cell, Record
+from papers_repro.paper import FOLDER, Cell, Paper, Record
 from rec_jax import registry
 from rec_jax.config import Experiment, changed, to_json
 from rec_jax.files import append_line, make_folder, read_lines
 from rec_jax.registry import parse_experiment
 from rec_jax.training import Choice
 
-METRICS = ("hr", "ndcg")
 KEPT = ["name", "experiment_hash", "seed", "metrics", "test_scored", "data", "protocol", "experiment", "machine"]
 KEPT += ["training", "code", "times", "tuning"]
 
@@ -27,26 +25,27 @@ def path_of(paper: str, cell: str, folder: Path = FOLDER) -> Path:
     return folder / paper / "records" / f"{cell}.jsonl"
 
 
-def record_of(cell: str, rules: Sequence[str], result: dict[str, Any], per_user: dict[str, np.ndarray]) -> Record:
-    """What is kept of a run's result: HR and NDCG, and for tests between systems their values at 10 by user, under
-    each of the rules that are tabulated, the first of which is not named.
+def record_of(cell: str, about: Paper, result: dict[str, Any], per_user: dict[str, np.ndarray]) -> Record:
+    """What is kept of a run's result: the paper's metrics at all cut-offs, and for tests between systems those that it
+    shows by user, under its rule and, with their names, under the further ones.
     """
+    kinds = {metric.split("@")[0] for metric in about.shown}
     kept = {name: result[name] for name in KEPT if name in result}
     kept["metrics"] = {
-        of: {name: estimate for name, estimate in values.items() if name.split("@")[0] in METRICS}
+        of: {name: estimate for name, estimate in values.items() if name.split("@")[0] in kinds}
         for of, values in result["metrics"].items()
     }
     packed = {
-        f"{metric}@10" if rule == rules[0] else f"{rule}/{metric}@10": pack(per_user[f"{rule}/{metric}@10"])
-        for rule in rules
-        for metric in METRICS
+        metric if rule == about.rule else f"{rule}/{metric}": pack(per_user[f"{rule}/{metric}"])
+        for rule in (about.rule, *about.rules)
+        for metric in about.shown
     }
     return {"cell": cell, **kept, "per_user": packed}
 
 
 def under(record: Record, rule: str) -> Record:
     """The record as a record of that rule alone, which is not the first."""
-    values = {f"{metric}@10": record["per_user"][f"{rule}/{metric}@10"] for metric in METRICS}
+    values = {name.removeprefix(f"{rule}/"): of for name, of in record["per_user"].items() if name.startswith(rule)}
     return {**record, "per_user": values}
 
 

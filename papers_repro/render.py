@@ -9,7 +9,7 @@ from papers_repro import plots
 from papers_repro.paper import FOLDER, Paper, Published, names, read
 from papers_repro.rewritten import told
 from papers_repro.standing import Standing, standing
-from papers_repro.verdicts import SHOWN, Line, Mean, tested
+from papers_repro.verdicts import Line, Mean, tested
 from rec_jax.files import atomic
 
 
@@ -34,7 +34,7 @@ def page(paper: Standing, papers: Sequence[Standing]) -> str:
         "",
         *_table(paper),
         "",
-        *_legend(),
+        *_legend(about.shown),
         *told(name, list(paper.cells)),
         *_claims(paper),
         *_curves(paper),
@@ -56,21 +56,22 @@ def _counts(paper: Standing) -> str:
 
 
 def _table(paper: Standing) -> list[str]:
-    heads = ["cell", "published HR/NDCG", "best epoch on test", "chosen on validation", "users, 95 %", "epoch"]
+    of = "/".join(metric.split("@")[0].upper() for metric in paper.about.shown)
+    heads = ["cell", f"published {of}", "best epoch on test", "chosen on validation", "users, 95 %", "epoch"]
     heads += ["seeds", "min", "verdict"]
     rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for name, said in paper.verdicts.items():
         value, line = paper.published.get(name), paper.lines.get(name)
         if line is not None or value is not None:
-            rows.append("| " + " | ".join([name, _published(value), *_ours(line), said]) + " |")
+            rows.append("| " + " | ".join([name, _published(value), *_ours(line, paper.about.shown), said]) + " |")
     return rows
 
 
-def _ours(line: Line | None) -> list[str]:
+def _ours(line: Line | None, shown: tuple[str, str]) -> list[str]:
     if line is None:
         return ["–"] * 6
-    best, epoch = _pair(line.best) if line.best else "–", "–" if line.epochs is None else str(line.epochs)
-    return [best, _pair(line.chosen), _users(line), epoch, str(len(line.seeds)), f"{line.minutes:.1f}"]
+    best, epoch = _pair(line.best, shown) if line.best else "–", "–" if line.epochs is None else str(line.epochs)
+    return [best, _pair(line.chosen, shown), _users(line), epoch, str(len(line.seeds)), f"{line.minutes:.1f}"]
 
 
 def _users(line: Line) -> str:
@@ -86,19 +87,23 @@ def _published(value: Published | None) -> str:
     return said + (f"; its best baseline {beside}" if beside else "")
 
 
-def _pair(column: dict[str, Mean]) -> str:
-    return " / ".join(_number(column[name]) for name in SHOWN)
+def _pair(column: dict[str, Mean], shown: tuple[str, str]) -> str:
+    return " / ".join(_number(column[name]) for name in shown)
+
+
+def _titled(shown: tuple[str, str]) -> str:
+    return " / ".join(shown).upper()
 
 
 def _number(value: Mean) -> str:
     return f"{value.mean:.4f}".lstrip("0") + ("" if value.half is None else f" ±{value.half:.4f}".replace("±0.", "±."))
 
 
-def _legend() -> list[str]:
+def _legend(shown: tuple[str, str]) -> list[str]:
     return [
-        "HR@10 / NDCG@10; ± is half of the 95 % t interval over seeds, the column 'users' the 95 % bootstrap interval "
-        "over users. Grades: V, read in a primary source; V3, in a transcription; NV, from memory. 'min' is the time "
-        "of a seed, with the choice of its epoch where that was made in the same run. "
+        f"{_titled(shown)}; ± is half of the 95 % t interval over seeds, the column 'users' the 95 % bootstrap "
+        "interval over users. Grades: V, read in a primary source; V3, in a transcription; NV, from memory. 'min' is "
+        "the time of a seed, with the choice of its epoch where that was made in the same run. "
         "'Best epoch on test' is what a paper reports that chooses its epoch so; it is shown to be held against such "
         "a paper, and for nothing else.",
         "",
@@ -127,8 +132,9 @@ def _curves(paper: Standing) -> list[str]:
     shown = [name for name in paper.about.curves if name in paper.lines]
     if not shown:
         return []
-    rows = ["## By K", "", "![HR and NDCG by K](curves.png)", ""]
-    for metric in ("hr", "ndcg"):
+    kinds = [metric.split("@")[0] for metric in paper.about.shown]
+    rows = ["## By K", "", f"![{' and '.join(map(str.upper, kinds))} by K](curves.png)", ""]
+    for metric in kinds:
         rows += ["| " + " | ".join([f"{metric.upper()}@K", *(str(k) for k in range(1, 11))]) + " |"]
         rows += ["|" + "---|" * 11]
         for name in shown:
@@ -145,10 +151,10 @@ def _baselines(about: Paper, papers: Sequence[Standing]) -> list[str]:
     (of_other,) = (paper for paper in papers if paper.name == other)
     tuned = [name for name, cell in of_other.cells.items() if cell.trials and name in of_other.lines]
     rows = [f"Hyper-parameters chosen on validation; on the same split, from [{other}](../{other}/README.md).", ""]
-    rows += ["| baseline | HR@10 / NDCG@10 | users, 95 % | seeds |", "|---|---|---|---|"]
+    rows += [f"| baseline | {_titled(about.shown)} | users, 95 % | seeds |", "|---|---|---|---|"]
     for name in tuned:
         line = of_other.lines[name]
-        rows += [f"| {name} | {_pair(line.chosen)} | {_users(line)} | {len(line.seeds)} |"]
+        rows += [f"| {name} | {_pair(line.chosen, about.shown)} | {_users(line)} | {len(line.seeds)} |"]
     return ["## Tuned baselines", "", *rows, ""] if tuned else []
 
 

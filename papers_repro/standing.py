@@ -50,11 +50,14 @@ def standing(name: str) -> Standing:
         for row, (cell, rule) in rows.items()
         if of_cell[cell]
     }
-    users = over_users(counted)
-    lines = {row: line_of(of_seed, rows[row][1], users[row]) for row, of_seed in counted.items()}
+    users = over_users(counted, about.shown)
+    lines = {row: line_of(of_seed, rows[row][1], users[row], about.shown[0]) for row, of_seed in counted.items()}
     verdicts = {
         row: verdict(
-            lines.get(row), asked.get(row), known[cell].not_run, _best_baseline(cell, rule, rows, known, lines)
+            lines.get(row),
+            asked.get(row),
+            known[cell].not_run,
+            _best_baseline(cell, rule, rows, known, lines, about.shown[1]),
         )
         for row, (cell, rule) in rows.items()
         if rule == about.rule or row in asked or row in lines
@@ -63,12 +66,17 @@ def standing(name: str) -> Standing:
 
 
 def _best_baseline(
-    cell: str, rule: str, rows: Mapping[str, tuple[str, str]], known: Mapping[str, Cell], lines: Mapping[str, Line]
+    cell: str,
+    rule: str,
+    rows: Mapping[str, tuple[str, str]],
+    known: Mapping[str, Cell],
+    lines: Mapping[str, Line],
+    metric: str,
 ) -> Mapping[str, Mean] | None:
-    """The baseline with the highest NDCG@10 on the same log under the same rule, of those on record."""
+    """The baseline with the highest value of the metric on the same log under the same rule, of those on record."""
     data, same = known[cell].experiment.data, []
     for row, line in lines.items():
         experiment = known[rows[row][0]].experiment
         if experiment.objective == OWN and experiment.data == data and rows[row][1] == rule:
             same.append(line)
-    return max(same, key=lambda line: line.chosen["ndcg@10"].mean).chosen if same else None
+    return max(same, key=lambda line: line.chosen[metric].mean).chosen if same else None

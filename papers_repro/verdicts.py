@@ -13,7 +13,6 @@ from rec_jax.evaluate.significance import LEVEL, holm, paired_bootstrap, randomi
 from rec_jax.tracking.tables import far, judged
 
 RESAMPLES = 10_000
-SHOWN = ("hr@10", "ndcg@10")
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,11 @@ class Line:
 
     seeds: tuple[int, ...]
     chosen: dict[str, Mean]
-    """HR and NDCG by name, of the epoch that validation chose."""
+    """Metrics by name, of the epoch that validation chose."""
     best: dict[str, Mean]
-    """The same of the epoch with the best HR@10 on test; empty where it was not traced."""
+    """The same of the epoch that is best on test; empty where it was not traced."""
     users: dict[str, tuple[float, float]]
-    """95 % bootstrap interval over users, of the values averaged over seeds: hr@10 and ndcg@10."""
+    """95 % bootstrap interval over users, of the values averaged over seeds, of the metrics shown."""
     epochs: int | None
     minutes: float
 
@@ -56,24 +55,28 @@ class Tested:
         return "undecided" if self.p >= LEVEL else "yes" if self.difference > 0 else "no"
 
 
-def over_users(counted: Mapping[str, Mapping[int, Record]]) -> dict[str, dict[str, tuple[float, float]]]:
+def over_users(
+    counted: Mapping[str, Mapping[int, Record]], shown: tuple[str, str]
+) -> dict[str, dict[str, tuple[float, float]]]:
     """95 % bootstrap intervals over users by cell and metric; cells of as many users share their resamples."""
     by_length: dict[int, dict[str, np.ndarray]] = {}
     for cell, of_seed in counted.items():
-        for metric in SHOWN:
+        for metric in shown:
             values = values_of(of_seed, metric)
             by_length.setdefault(len(values), {})[f"{cell} {metric}"] = values
     found = {name: e for of in by_length.values() for name, e in intervals(of, Runtime.bootstrap).items()}
-    return {cell: {m: ((e := found[f"{cell} {m}"]).low, e.high) for m in SHOWN} for cell in counted}
+    return {cell: {m: ((e := found[f"{cell} {m}"]).low, e.high) for m in shown} for cell in counted}
 
 
-def line_of(of_seed: Mapping[int, Record], rule: str, users: dict[str, tuple[float, float]]) -> Line:
-    """The seeds of a cell, summarised. They are as `records.counted` gives them, at least one."""
+def line_of(of_seed: Mapping[int, Record], rule: str, users: dict[str, tuple[float, float]], first: str) -> Line:
+    """The seeds of a cell, summarised. They are as `records.counted` gives them, at least one. `first`: the metric that
+    chooses the best epoch of a trace.
+    """
     found = [of_seed[seed] for seed in sorted(of_seed)]
     names = list(found[0]["metrics"][rule])
     traces = [r["training"]["trace"]["by_epoch"] for r in found if "trace" in r["training"]]
     # An epoch that was not scored says so by having no metrics.
-    best = [max((e for e in trace if "hr@10" in e), key=lambda epoch: epoch["hr@10"]) for trace in traces]
+    best = [max((e for e in trace if first in e), key=lambda epoch: epoch[first]) for trace in traces]
     return Line(
         seeds=tuple(sorted(of_seed)),
         chosen={name: _mean([r["metrics"][rule][name]["mean"] for r in found]) for name in names},

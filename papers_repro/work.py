@@ -102,14 +102,14 @@ def run_unit(
     experiment = unit.cell.experiment
     key = (experiment.data, experiment.preparation, experiment.protocol, experiment.stopping.rule)
     problem = problems.get(key) or problems.setdefault(key, pose(experiment, runtime.data_dir))
-    runtime = dataclasses.replace(runtime, k=tuple(k for k in K if k <= problem.dataset.n_items))
+    about = read(paper)
+    ks = sorted({*K, *(int(metric.split("@")[1]) for metric in about.shown)})
+    runtime = dataclasses.replace(runtime, k=tuple(k for k in ks if k <= problem.dataset.n_items))
     system = tuned(System(unit.cell.name, experiment), unit.cell.trials, problem, runtime, show, tell)
     made = part(system, unit.seed, problem, runtime, show, records.choice_of(paper, unit.cell))
-    about = read(paper)
-    rule = about.rule
-    records.append(paper, records.record_of(unit.cell.name, (rule, *about.rules), made.result, made.per_user))
-    at_10 = " ".join(f"{m.upper()}@10 {made.result['metrics'][rule][f'{m}@10']['mean']:.4f}" for m in records.METRICS)
-    tell(f"{unit.cell.name} seed {unit.seed}: {at_10}")
+    records.append(paper, records.record_of(unit.cell.name, about, made.result, made.per_user))
+    means = " ".join(f"{m.upper()} {made.result['metrics'][about.rule][m]['mean']:.4f}" for m in about.shown)
+    tell(f"{unit.cell.name} seed {unit.seed}: {means}")
 
 
 @contextmanager

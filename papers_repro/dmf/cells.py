@@ -7,6 +7,7 @@ beside their negatives, so that the user tower reads 32 rows and not 256. On Mov
 with their negatives, so that each tower runs once for all of them.
 """
 
+from papers_repro.ncf.cells import TRIALS
 from papers_repro.paper import Cell
 from rec_jax import registry
 from rec_jax.config import Experiment, Optimization, Protocol, Stopping
@@ -25,7 +26,6 @@ BASELINES = {
     "100k": ("popularity", "userknn", "itemknn", "p3alpha", "rp3beta", "puresvd", "ease", "slim", "ials"),
     "1m": ("popularity", "itemknn", "puresvd", "ease", "slim", "ials"),
 }
-TRIALS = 30
 
 
 def protocol(size: str, seed: int = 1) -> Protocol:
@@ -76,6 +76,7 @@ def cells() -> list[Cell]:
                 name, data=SPLITS[size][0], protocol=protocol(size, seed=0), stopping=STOPPING
             )
             seeds = 3 if registry.recommender_row(name).seeded else 1
-            trials = 0 if name == "popularity" else TRIALS
-            found.append(Cell(f"{name}-{size}", baseline, seeds, trials=trials, minutes=1 if size == "100k" else 5))
+            found.append(
+                Cell(f"{name}-{size}", baseline, seeds, trials=TRIALS[name], minutes=1 if size == "100k" else 5)
+            )
     return found

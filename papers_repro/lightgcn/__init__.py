@@ -1,0 +1,1 @@
+"""He et al., "LightGCN", SIGIR 2020: Gowalla, full ranking, within a stated budget."""
