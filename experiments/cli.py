@@ -16,6 +16,7 @@ from rec_jax.config import Experiment, Protocol, Runtime, Stopping
 from rec_jax.data.own import OWN_FORMATS, Columns
 from rec_jax.data.prepare import Preparation
 from rec_jax.errors import Diverged, InputError
+from rec_jax.workers import keep_programs
 
 T = TypeVar("T")
 FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
@@ -108,6 +109,7 @@ def main(script: Callable[[Sequence[str]], None]) -> None:
     """Run a script on the command line's arguments; bad input is one message and exit code 2, not a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("rec_jax").setLevel(logging.INFO)
+    keep_programs()
     try:
         script(sys.argv[1:])
     except (InputError, Diverged) as error:

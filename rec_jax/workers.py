@@ -11,6 +11,8 @@ import jax
 T = TypeVar("T")
 U = TypeVar("U")
 
+COMPILED = Path("~/.cache/rec_jax/compiled")
+"""Where compiled programs are kept between runs."""
 MAPS, MOST_MAPS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 """Where Linux tells the memory maps of this process, and how many a process may have (by default 65,530)."""
 
@@ -30,6 +32,13 @@ def side_by_side(function: Callable[[T], U], given: Iterable[T]) -> list[U]:
     first, *rest = given
     with ThreadPoolExecutor(workers()) as pool:
         return [function(first), *pool.map(function, rest)]
+
+
+def keep_programs() -> None:
+    """Keep compiled programs between runs, unless JAX was told where: another start of a model is seconds faster."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(COMPILED.expanduser()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def forget_programs() -> bool:

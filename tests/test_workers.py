@@ -3,6 +3,7 @@
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -64,3 +65,14 @@ def test_programs_are_dropped_only_where_their_maps_near_the_limit(
         assert len(traced) == times
     limit.unlink()  # another system than Linux
     assert forget_programs() is False
+
+
+def test_programs_are_kept_unless_jax_was_told_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, object] = {}
+    module.keep_programs()
+    assert told == {}  # the tests' own folder
+    monkeypatch.setattr(
+        module, "jax", SimpleNamespace(config=SimpleNamespace(jax_compilation_cache_dir=None, update=told.__setitem__))
+    )
+    module.keep_programs()
+    assert told["jax_compilation_cache_dir"] == str(Path("~/.cache/rec_jax/compiled").expanduser())

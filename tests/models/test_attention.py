@@ -27,7 +27,7 @@ def by_loops(query: np.ndarray, key: np.ndarray, value: np.ndarray, causal: bool
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_attention_is_the_loop_s(causal: bool) -> None:
-    """37 positions are three blocks of queries, the last one shorter."""
+    """37 positions are two blocks of queries, the last one shorter."""
     query, key, value = np.random.default_rng(0).normal(size=(3, B, T, H, D)).astype(np.float32)
     real = np.arange(T) < np.array([[T], [20]])
     found = attend(*map(jnp.asarray, (query, key, value)), softmax, causal=causal, real=jnp.asarray(real))
