@@ -36,7 +36,7 @@ def side_by_side(function: Callable[[T], U], given: Iterable[T]) -> list[U]:
 
 def keep_programs() -> None:
     """Keep compiled programs between runs, unless JAX was told where: another start of a model is seconds faster."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         jax.config.update("jax_compilation_cache_dir", str(COMPILED.expanduser()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
