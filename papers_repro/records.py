@@ -11,10 +11,10 @@ from filelock import FileLock
 
 from papers_repro.paper import FOLDER, Cell, Paper, Record
 from rec_jax import registry
+from rec_jax.choice import Choice
 from rec_jax.config import Experiment, changed, to_json
 from rec_jax.files import append_line, make_folder, read_lines
 from rec_jax.registry import parse_experiment
-from rec_jax.training import Choice
 
 KEPT = ["name", "experiment_hash", "seed", "metrics", "test_scored", "data", "protocol", "experiment", "machine"]
 KEPT += ["training", "code", "times", "tuning"]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rec_jax import registry
+from rec_jax.choice import Choice
 from rec_jax.config import Experiment, Runtime, changed, from_json, to_json
 from rec_jax.errors import InputError
 from rec_jax.evaluate import audit
@@ -24,7 +25,7 @@ from rec_jax.registry import parse_experiment
 from rec_jax.run import run, shown_k
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.rundir import RunDir
-from rec_jax.training import Choice, Show, fitter
+from rec_jax.training import Show, fitter
 from rec_jax.tuning import Trial, search_folder, tune
 
 RESAMPLES = 10_000

@@ -1,4 +1,5 @@
-"""Every model, objective and baseline by its name, one row each; data sets have theirs in `rec_jax/data/registry.py`.
+"""Every model and objective by its name, one row each; baselines have theirs in `baseline_rows.py`, data sets in
+`data/registry.py`.
 
 A model is added by a file in `rec_jax/models/` and a row in MODELS: `experiments.train`, `tune` and `compare`, the
 checkpoints, `load` and the common tests then know it.
@@ -6,12 +7,11 @@ checkpoints, `load` and the common tests then know it.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
 
-from rec_jax.baselines import content, ease, fm, graph, ials, neighbours, nmf, popularity, slim, svd
+from rec_jax.baseline_rows import BASELINES
 from rec_jax.config import Experiment, Optimization, Stopping, from_json
 from rec_jax.data.registry import DATASETS
 from rec_jax.errors import InputError, did_you_mean
@@ -31,10 +31,9 @@ from rec_jax.models import (
     ncf,
     sasrec,
 )
-from rec_jax.models.base import Scorer
 from rec_jax.objectives import masked_item, multinomial, next_item, pairwise, pointwise, rating
-from rec_jax.objectives.base import Recommender
-from rec_jax.space import Choice, Range, Real, Whole
+from rec_jax.rows import COMMON, OWN, Baseline, Model, Objective, OwnMethod, Pretraining, Space
+from rec_jax.space import Choice, Real
 
 __all__ = [
     "BASELINES",
@@ -53,86 +52,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Objective:
-    """An objective's row: its hyper-parameters, `build(module, config, data, batch_size)`, its validation metric.
-
-    `sequences`: it is over users' histories, so that the order of events matters and a step is of users.
-    """
-
-    summary: str
-    config: type
-    build: Callable[..., Recommender]
-    metric: str = "ndcg@10"
-    sequences: bool = False
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """Models trained first and glued: their names, and `glue(*their params, alpha) -> params`."""
-
-    models: tuple[str, ...]
-    glue: Callable[..., Any]
-
-
-Space = Mapping[str, Range]
-"""What is tuned, by the field's path in an Experiment ('architecture.factors')."""
-
-OWN = "own"
-"""The objective of a baseline: it fits by its own method."""
-
-
-@dataclass(frozen=True)
-class OwnMethod:
-    """A baseline's place-holder for an objective's hyper-parameters: it has none."""
-
-
-COMMON: Space = {
-    "architecture.factors": Choice((8, 16, 32, 64)),
-    "optimization.learning_rate": Real(3e-4, 1e-2),
-    "loss.l2": Real(1e-6, 1e-2),
-}
-
-
-EVENTS = ("pointwise", "bpr", "rating")
-"""The objectives over single events, for models that score a user and an item."""
-
 # Hidden layers are up to eight times as wide as the last: 64 factors cost ten times the time of 16.
 TOWERS: Space = {**COMMON, "architecture.factors": Choice((8, 16, 32))}
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model's row: `config` holds its hyper-parameters, `module(config, n_users, n_items)` is linen.
-
-    `defaults` overrides fields of Experiment where the model's are other than the house's. Tuned is the `space`;
-    where none is given, what COMMON names and the model has. `objectives`: those it can be trained by.
-    """
-
-    summary: str
-    config: type
-    module: Callable[..., nn.Module]
-    objective: str = "pointwise"
-    objectives: tuple[str, ...] = EVENTS
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    pretraining: Pretraining | None = None
-    space: Space | None = None
-    seeded: bool = True
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A baseline's row: its hyper-parameters, and `fit(split, config, seed) -> Scorer`.
-
-    `seeded`: another seed gives other scores. `folds_in`: its Scorer has `fold_in`.
-    """
-
-    summary: str
-    config: type
-    fit: Callable[..., Scorer]
-    space: Space = field(default_factory=dict)
-    seeded: bool = False
-    folds_in: bool = True
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -322,102 +243,6 @@ MODELS: dict[str, Model] = {
             "loss.anneal_steps": Choice((0, 1_000, 10_000, 40_000)),
             "optimization.learning_rate": Real(3e-4, 3e-3),
         },
-    ),
-}
-
-_NEIGHBOURS = {"architecture.neighbours": Whole(5, 1000)}
-_KNN: Space = {
-    **_NEIGHBOURS,
-    "architecture.shrink": Whole(0, 1000, log=False),
-    "architecture.similarity": Choice(("cosine", "asymmetric")),
-    "architecture.alpha": Real(0.0, 1.0, log=False),
-    "architecture.weighting": Choice(("none", "tf-idf", "bm25")),
-}
-
-BASELINES: dict[str, Baseline] = {
-    "random": Baseline("chance", popularity.RandomConfig, popularity.fit_random, seeded=True),
-    "popularity": Baseline(
-        "most train events, of all time or lately", popularity.PopularityConfig, popularity.fit_popularity
-    ),
-    "itemknn": Baseline("nearest items by cosine", neighbours.ItemKNNConfig, neighbours.fit_item_knn, _KNN),
-    "userknn": Baseline(
-        "nearest users by cosine",
-        neighbours.UserKNNConfig,
-        neighbours.fit_user_knn,
-        {**_KNN, "architecture.reverse": Choice((False, True))},
-    ),
-    "p3alpha": Baseline(
-        "random walks of three steps",
-        graph.P3alphaConfig,
-        graph.fit_p3alpha,
-        {**_NEIGHBOURS, "architecture.alpha": Real(0.0, 2.0, log=False)},
-    ),
-    "rp3beta": Baseline(
-        "random walks, popularity discounted",
-        graph.RP3betaConfig,
-        graph.fit_rp3beta,
-        {
-            **_NEIGHBOURS,
-            "architecture.alpha": Real(0.0, 2.0, log=False),
-            "architecture.beta": Real(0.0, 2.0, log=False),
-        },
-    ),
-    "ease": Baseline(
-        "linear autoencoder in closed form", ease.EASEConfig, ease.fit_ease, {"architecture.l2": Real(1.0, 1e4)}
-    ),
-    "slim": Baseline(
-        "sparse linear item weights by the elastic net",
-        slim.SLIMConfig,
-        slim.fit_slim,
-        {**_NEIGHBOURS, "architecture.penalty": Real(1e-3, 1.0), "architecture.l1_ratio": Real(1e-5, 1.0)},
-    ),
-    "puresvd": Baseline(
-        "truncated singular value decomposition",
-        svd.PureSVDConfig,
-        svd.fit_pure_svd,
-        {"architecture.factors": Whole(2, 250)},
-    ),
-    "nmf": Baseline(
-        "non-negative matrix factorisation",
-        nmf.NMFConfig,
-        nmf.fit_nmf,
-        {
-            "architecture.factors": Whole(5, 200),
-            "architecture.init": Choice(("nndsvda", "random")),
-            "architecture.penalty": Real(1e-7, 1e-2),
-            "architecture.l1_ratio": Real(0.0, 1.0, log=False),
-        },
-        seeded=True,
-    ),
-    "ials": Baseline(
-        "implicit alternating least squares",
-        ials.IALSConfig,
-        ials.fit_ials,
-        {
-            "architecture.factors": Choice((16, 32, 64, 128, 192)),
-            "architecture.unobserved_weight": Real(0.01, 1.0),
-            "architecture.reg": Real(1e-4, 0.1),
-        },
-        seeded=True,
-    ),
-    "content": Baseline(
-        "TF-IDF of titles and categories",
-        content.ContentConfig,
-        content.fit_content,
-        {"architecture.title_weight": Real(0.05, 5.0), "architecture.category_weight": Real(0.05, 5.0)},
-    ),
-    "fm": Baseline(
-        "factorization machine with time, user attributes and categories",
-        fm.FMConfig,
-        fm.fit_fm,
-        {
-            "architecture.factors": Choice((8, 16, 32, 64)),
-            "architecture.rounds": Whole(5, 80),
-            "architecture.step_size": Real(1e-3, 2e-2),
-            "architecture.l2": Real(1e-5, 1e-1),
-        },
-        seeded=True,
-        folds_in=False,
     ),
 }
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from rec_jax import registry
+from rec_jax.choice import Choice
 from rec_jax.config import Experiment, Runtime, check_numbers, to_json
 from rec_jax.errors import InputError
 from rec_jax.evaluate.beyond import beyond, group_gaps, user_groups
@@ -27,7 +28,6 @@ from rec_jax.train.devices import Devices, is_writer, select
 from rec_jax.train.update import make_update
 from rec_jax.training import (
     REFIT,
-    Choice,
     Prepared,
     Session,
     Show,

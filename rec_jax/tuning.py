@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rec_jax import registry
+from rec_jax.choice import lower_is_better, validate
 from rec_jax.config import Experiment, Runtime, changed, to_json
 from rec_jax.errors import Diverged, InputError, UndefinedScore
 from rec_jax.files import append_line, make_folder, read_json, read_lines, write_json, write_lines
@@ -21,7 +22,7 @@ from rec_jax.randomness import host_rng
 from rec_jax.run import check
 from rec_jax.space import Choice, Range, Real, Whole
 from rec_jax.train.devices import select
-from rec_jax.training import Session, Show, fit_baseline, lower_is_better, prepared, train, validate
+from rec_jax.training import Session, Show, fit_baseline, prepared, train
 
 if TYPE_CHECKING:
     import optuna
