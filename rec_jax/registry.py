@@ -74,8 +74,9 @@ OBJECTIVES: dict[str, Objective] = {
 # A user of a step is a whole sequence; Adam's beta2 as SASRec's authors have it.
 _SEQUENCES: Mapping[str, Any] = {
     "optimization": Optimization(batch_size=128, beta2=0.98),
-    "stopping": Stopping(patience=10),
-    "epochs": 100,
+    # On a small log an epoch is a few steps, and nothing is learnt for the first dozens of them.
+    "stopping": Stopping(patience=30),
+    "epochs": 200,
 }
 _WIDTHS: Space = {
     "architecture.width": Choice((32, 64, 128)),
