@@ -27,7 +27,7 @@ def check(paper: Standing, papers: Sequence[Standing]) -> list[str]:
         if path.stem not in paper.cells:
             found.append(f"{path}: cells.py has no cell of this name")
             continue
-        for number, record in enumerate(records.read(name, path.stem), 1):
+        for number, record in enumerate(paper.made[path.stem], 1):
             where = f"{path}, line {number}"
             try:
                 if record["cell"] != path.stem:
@@ -41,10 +41,10 @@ def check(paper: Standing, papers: Sequence[Standing]) -> list[str]:
             rows = rows_of(paper.about, path.stem)
             if then is not None and any(published(then).get(row) != today.get(row) for row in rows):
                 found.append(f"{where}: paper.toml asks for something else than when this was run")
-    again = pairs(name, list(paper.cells))
+    again = pairs(paper.made)
     unlike = (pair for pair in again if not pair.equal)
     found += [f"{name}: {pair.cell}, seed {pair.seed}, came out otherwise where it was run again" for pair in unlike]
-    if not again and at_gone(name, list(paper.cells)):
+    if not again and at_gone(paper.made):
         found.append(f"{name}: records name a commit that is gone, and no seed was run again at the one in its place")
     readme = FOLDER / name / "README.md"
     if not readme.exists() or readme.read_text() != page(paper, papers):

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def record_of(cell: str, about: Paper, result: dict[str, Any], per_user: dict[st
 
 def under(record: Record, rule: str) -> Record:
     """The record as a record of that rule alone, which is not the first."""
-    values = {name.removeprefix(f"{rule}/"): of for name, of in record["per_user"].items() if name.startswith(rule)}
+    start = f"{rule}/"
+    values = {name.removeprefix(start): of for name, of in record["per_user"].items() if name.startswith(start)}
     return {**record, "per_user": values}
 
 
@@ -64,8 +66,13 @@ def read(paper: str, cell: str, folder: Path = FOLDER) -> list[Record]:
 
 
 def counted(paper: str, cell: str, folder: Path = FOLDER) -> dict[int, Record]:
-    """By seed, the records that tables show: of code, paper.toml and requirements as they were committed."""
-    return {r["seed"]: r for r in read(paper, cell, folder) if r["code"]["differs_from_commit"] is False}
+    """By seed, the records that tables show."""
+    return shown(read(paper, cell, folder))
+
+
+def shown(made: Sequence[Record]) -> dict[int, Record]:
+    """Of a cell's records, by seed, those of code, paper.toml and requirements as they were committed."""
+    return {r["seed"]: r for r in made if r["code"]["differs_from_commit"] is False}
 
 
 def experiment_of(record: Record) -> Experiment:

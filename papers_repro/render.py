@@ -35,7 +35,7 @@ def page(paper: Standing, papers: Sequence[Standing]) -> str:
         *_table(paper),
         "",
         *_legend(about.shown),
-        *told(name, list(paper.cells)),
+        *told(paper.made),
         *_claims(paper),
         *_curves(paper),
         *_baselines(about, papers),

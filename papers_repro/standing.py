@@ -1,6 +1,6 @@
 """A paper as it stands: what was published, how it is run, what is on record, and what that says; read once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from papers_repro import records
@@ -12,13 +12,14 @@ from rec_jax.registry import OWN
 
 @dataclass(frozen=True)
 class Standing:
-    """`cells` by the cell's name, all else by the row's; `published` as paper.toml stood when the cell's first record
-    was made.
+    """`cells` and all that was `made` of them by the cell's name, all else by the row's; `published` as paper.toml
+    stood when the cell's first record was made.
     """
 
     name: str
     about: Paper
     cells: Mapping[str, Cell]
+    made: Mapping[str, Sequence[Record]]
     published: Mapping[str, Published]
     counted: Mapping[str, Mapping[int, Record]]
     lines: Mapping[str, Line]
@@ -37,14 +38,15 @@ class Standing:
 def standing(name: str) -> Standing:
     """A paper as it stands now. InputError: its paper.toml or cells are not right."""
     about, known = read(name), cells(name)
+    made = {cell: records.read(name, cell) for cell in known}
     rows = {row: (cell, rule) for cell in known for row, rule in rows_of(about, cell).items()}
     asked: dict[str, Published] = {}
     for row, (cell, _) in rows.items():
-        first = next(iter(records.read(name, cell)), None)
+        first = next(iter(made[cell]), None)
         then = paper_at(first["code"]["commit"], name) if first else None
         if (value := published(then or about).get(row)) is not None:
             asked[row] = value
-    of_cell = {cell: records.counted(name, cell) for cell in known}
+    of_cell = {cell: records.shown(of) for cell, of in made.items()}
     counted = {
         row: of_cell[cell] if rule == about.rule else {s: records.under(r, rule) for s, r in of_cell[cell].items()}
         for row, (cell, rule) in rows.items()
@@ -62,7 +64,7 @@ def standing(name: str) -> Standing:
         for row, (cell, rule) in rows.items()
         if rule == about.rule or row in asked or row in lines
     }
-    return Standing(name, about, known, asked, counted, lines, verdicts)
+    return Standing(name, about, known, made, asked, counted, lines, verdicts)
 
 
 def _best_baseline(

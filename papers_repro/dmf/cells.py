@@ -7,7 +7,7 @@ beside their negatives, so that the user tower reads 32 rows and not 256. On Mov
 with their negatives, so that each tower runs once for all of them.
 """
 
-from papers_repro.ncf.cells import TRIALS
+from papers_repro.baselines import baseline_cells
 from papers_repro.paper import Cell
 from rec_jax import registry
 from rec_jax.config import Experiment, Optimization, Protocol, Stopping
@@ -71,12 +71,6 @@ def cells() -> list[Cell]:
     for name, power in (("adaptive", 1.0), ("half-adaptive", 0.5), ("uniform", 0.0)):
         found.append(Cell(f"mf-{name}-100k", squared("100k", power), 3, trials=8, minutes=5))
     for size, names in BASELINES.items():
-        for name in names:
-            baseline = registry.experiment(
-                name, data=SPLITS[size][0], protocol=protocol(size, seed=0), stopping=STOPPING
-            )
-            seeds = 3 if registry.recommender_row(name).seeded else 1
-            found.append(
-                Cell(f"{name}-{size}", baseline, seeds, trials=TRIALS[name], minutes=1 if size == "100k" else 5)
-            )
+        minutes = 1 if size == "100k" else 5
+        found += baseline_cells(names, SPLITS[size][0], protocol(size, seed=0), STOPPING, f"-{size}", minutes)
     return found

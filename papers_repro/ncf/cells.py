@@ -8,6 +8,7 @@ The settings are those of the authors' commands: 20 epochs, Adam at .001, 4 nega
 from dataclasses import replace
 from typing import Any
 
+from papers_repro.baselines import baseline_cells
 from papers_repro.paper import Cell
 from rec_jax import registry
 from rec_jax.config import Experiment, Optimization, Protocol, Stopping
@@ -21,8 +22,6 @@ PROTOCOL = Protocol("authors", candidates=("ncf-99",), refit=True, choice_seed=1
 STOPPING = Stopping(metric="ndcg@10", rule="ncf-99", patience=5)
 MINUTES = {"gmf": (0.7, 1, 1.5, 2.5), "mlp": (2, 4, 12, 50), "neumf": (3, 6, 17, 60)}
 BASELINES = ("popularity", "userknn", "itemknn", "p3alpha", "rp3beta", "puresvd", "ease", "slim", "nmf", "ials")
-TRIALS = {name: 10 if name == "slim" else 30 for name in BASELINES} | {"popularity": 0}
-"""Settings tried of each baseline; a fit of SLIM takes a minute."""
 
 
 def trained(model: str, negatives: int = 4, data: str = "ml-1m-ncf", **architecture: Any) -> Experiment:
@@ -82,12 +81,8 @@ def cells() -> list[Cell]:
     found.append(Cell("neumf-8-dense", dense, minutes=12))
     anything = replace(eight, loss=replace(eight.loss, exclude_positives=False))
     found.append(Cell("neumf-8-negatives-from-all", anything, minutes=3))
-    for name in BASELINES:
-        baseline = registry.experiment(
-            name, data="ml-1m-ncf", protocol=replace(PROTOCOL, choice_seed=0, trace_test=False), stopping=STOPPING
-        )
-        seeded = registry.recommender_row(name).seeded
-        found.append(Cell(name, baseline, 3 if seeded else 1, trials=TRIALS[name], minutes=5))
+    plain = replace(PROTOCOL, choice_seed=0, trace_test=False)
+    found += baseline_cells(BASELINES, "ml-1m-ncf", plain, STOPPING)
     for factors in FACTORS:
         for start, experiment in (
             ("", trained("neumf", data="pinterest-ncf", factors=factors)),

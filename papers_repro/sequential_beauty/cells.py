@@ -9,8 +9,9 @@ HSTU, eSASRec and SASRec with sampled softmax have one block and 256 negatives. 
 from dataclasses import replace
 from typing import Any
 
+from papers_repro.baselines import baseline_cells
 from papers_repro.paper import Cell
-from papers_repro.sequential_ml1m.cells import CROSS_ENTROPY, PROTOCOL, trained, tuned
+from papers_repro.sequential_ml1m.cells import BASELINES, CROSS_ENTROPY, PROTOCOL, STOPPING, trained
 from rec_jax import registry
 from rec_jax.config import Experiment
 from rec_jax.objectives.next_item import NextItem
@@ -38,4 +39,4 @@ def cells() -> list[Cell]:
         Cell("esasrec", beauty("esasrec", blocks=1), minutes=20),
         Cell("bert4rec", beauty("bert4rec", epochs=200, patience=20), minutes=30),
     ]
-    return [*found, *tuned("beauty", replace(PROTOCOL, candidates=RULES))]
+    return [*found, *baseline_cells(BASELINES, "beauty", replace(PROTOCOL, candidates=RULES), STOPPING)]

@@ -9,6 +9,7 @@ epochs unless a row is known to need more, validation in full chooses the epoch.
 from dataclasses import replace
 from typing import Any
 
+from papers_repro.baselines import baseline_cells
 from papers_repro.paper import Cell
 from rec_jax import registry
 from rec_jax.config import Experiment, Protocol, Stopping
@@ -17,7 +18,7 @@ from rec_jax.objectives.next_item import NextItem
 RULES = ("full", "uniform-100", "pop-100")
 PROTOCOL = Protocol("leave-one-out", candidates=RULES)
 STOPPING = Stopping(metric="ndcg@10", rule="full", patience=10)
-BASELINES, TRIALS = ("popularity", "itemknn", "ease", "ials"), 30
+BASELINES = ("popularity", "itemknn", "ease", "ials")
 CROSS_ENTROPY = NextItem(loss="softmax")
 
 
@@ -46,14 +47,4 @@ def cells() -> list[Cell]:
         Cell("gru4rec-ce", trained("gru4rec", loss=CROSS_ENTROPY), minutes=20),
         Cell("esasrec", trained("esasrec"), minutes=30),
     ]
-    return [*found, *tuned("ml-1m-sasrec", PROTOCOL)]
-
-
-def tuned(data: str, protocol: Protocol) -> list[Cell]:
-    """The baselines of a log."""
-    found = []
-    for name in BASELINES:
-        baseline = registry.experiment(name, data=data, protocol=protocol, stopping=STOPPING)
-        seeds = 3 if registry.recommender_row(name).seeded else 1
-        found.append(Cell(name, baseline, seeds, trials=0 if name == "popularity" else TRIALS, minutes=5))
-    return found
+    return [*found, *baseline_cells(BASELINES, "ml-1m-sasrec", PROTOCOL, STOPPING)]

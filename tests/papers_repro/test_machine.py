@@ -206,7 +206,7 @@ def test_a_commit_that_is_gone_needs_a_seed_that_was_run_again(
         path.write_text(gone + json.dumps(again | {"per_user": values}) + "\n")
         found = [line for line in check.check_all() if "README.md" not in line]
         assert [line[: len("small: mf, seed 2, came out")] for line in found] == said
-    assert "of them 1 were run again" in "".join(rewritten.told("small", ["mf"]))
+    assert "of them 1 were run again" in "".join(rewritten.told(standing.standing("small").made))
 
 
 def test_a_record_of_changed_code_stays_out_of_tables(
