@@ -6,7 +6,6 @@ the last of them read again, which is what positions counted from the first even
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import jax
@@ -16,21 +15,21 @@ import numpy as np
 from rec_jax.data.histories import seconds32
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query
-from rec_jax.objectives.base import Stream
 from rec_jax.recommend import Recommendation, Saved, best
-from rec_jax.training import build
+
+# One compilation a model, however many users are followed.
+_observe = jax.jit(lambda observe, *arguments: observe(*arguments), static_argnums=0)
 
 
 class Follower:
     """One user, of whom nothing is known at first. InputError: the model of the run cannot follow events."""
 
     def __init__(self, saved: Saved) -> None:
-        experiment = saved.experiment
-        stream = build(experiment, saved.problem).stream if experiment.objective != "own" else None
+        stream = saved.scorer.stream
         if stream is None:
             raise InputError(
-                f"{experiment.model} cannot follow events one by one; take a recurrent model, or causal attention "
-                "with positions from the first event"
+                f"{saved.experiment.model} cannot follow events one by one; take a recurrent model, or causal "
+                "attention with positions from the first event"
             )
         self._saved, self._stream = saved, stream
         self._items: list[int] = []
@@ -56,13 +55,8 @@ class Follower:
         if self._memory is None:
             self._memory = self._stream.begin(cache, 1)
         place, query = jnp.int32(len(self._items) - 1), _query([index], [time])
-        self._memory, scores = self._step(cache, self._memory, query, place)
+        self._memory, scores = _observe(self._stream.observe, cache, self._memory, query, place)
         self._scores = np.asarray(scores[0])
-
-    @cached_property
-    def _step(self) -> Any:
-        stream: Stream = self._stream
-        return jax.jit(stream.observe)
 
     def recommend(self, k: int = 10) -> list[Recommendation]:
         """The k best items that the user has not had. InputError: no event yet, or k below 1."""

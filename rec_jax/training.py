@@ -129,7 +129,8 @@ def scorer_of(experiment: Experiment, recommender: Recommender, params: Any, ext
 
     can = registry.folds_in(experiment.model)
     functions = recommender.scores, recommender.score_candidates
-    return Scorer(experiment.model, cache, *functions, folded if can else None, recommender.reads)
+    fold = folded if can else None
+    return Scorer(experiment.model, cache, *functions, fold, recommender.reads, recommender.stream)
 
 
 def fold_in_users(

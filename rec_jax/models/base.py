@@ -83,13 +83,29 @@ def in_groups(function: Callable[..., Array], *users: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """Scores as events come, without reading a history again: pure functions, a user's event at a time.
+
+    - `begin(cache, b) -> memory`: what is remembered of b users before their first event;
+    - `observe(cache, memory, query, place) -> (memory, scores [b n])`: after the event `query.history` [b 1], each
+      user's event number `place`, counted from 0.
+    """
+
+    begin: Callable[[Any, int], Any]
+    observe: Callable[[Any, Any, Query, Int[Array, ""]], tuple[Any, Float[Array, "b n"]]]
+    longest: int | None
+    """Events that can be followed; None: any number."""
+
+
+@dataclass(frozen=True)
 class Scorer:
     """A fitted recommender as evaluation sees it: two pure functions over a cache, whoever made them.
 
     Higher scores rank earlier. The functions are compared by identity: make them once a model, and give every
     new set of parameters as a new cache, so that nothing is compiled again. `fold_in(log, n_users)`, where the
     recommender has it, is the scorer of `n_users` other users, whose histories are the events of `log`. `reads`: how
-    many of a user's last events `query.history` has to bring (0: the recommender does not look at it).
+    many of a user's last events `query.history` has to bring (0: the recommender does not look at it). `stream`: how
+    scores follow events as they come, where the recommender can.
     """
 
     name: str
@@ -98,3 +114,4 @@ class Scorer:
     score_candidates: Callable[[Any, Query, Int[Array, "b k"]], Float[Array, "b k"]]
     fold_in: Callable[[Interactions, int], "Scorer"] | None = None
     reads: int = 0
+    stream: Stream | None = None

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 from rec_jax.data.histories import last_places, seconds32
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError
-from rec_jax.models.base import Leaf, Query
+from rec_jax.models.base import Leaf, Query, Stream
 from rec_jax.objectives.sampling import permuted
 
 
@@ -113,23 +113,8 @@ class Recommender:
     """How many of a user's last events a query has to bring (0: none)."""
     ordered: bool = True
     """Whether the order of these events matters."""
-    stream: "Stream | None" = None
+    stream: Stream | None = None
     """How scores follow events as they come, where the model can."""
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Scores as events come, without reading a history again: pure functions, a user's event at a time.
-
-    - `begin(cache, b) -> memory`: what is remembered of b users before their first event;
-    - `observe(cache, memory, query, place) -> (memory, scores [b n])`: after the event `query.history` [b 1], each
-      user's event number `place`, counted from 0.
-    """
-
-    begin: Callable[[Any, int], Any]
-    observe: Callable[[Any, Any, Query, Int[Array, ""]], tuple[Any, Float[Array, "b n"]]]
-    longest: int | None
-    """Events that can be followed; None: any number."""
 
 
 def build(
