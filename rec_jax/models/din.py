@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rec_jax.errors import InputError
 from rec_jax.models.base import Leaf, Query, in_groups, one_by_one
-from rec_jax.models.sequence import NORMAL, latest
+from rec_jax.models.sequence import NORMAL, vectors_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class DIN(nn.Module):
 
     def __call__(self, query: Query, items: Int[Array, "b k"]) -> Float[Array, "b k"]:
         """Logits of `items` for each user. What is sown of a user is the average of the history's squared norms."""
-        (past, real), item = self._past(query), self.item(items)
+        (past, real), item = vectors_of(self.item, query, self.reads), self.item(items)
         self.sow("losses", "l2_user", ((past**2).sum(-1) * real).sum(1) / jnp.maximum(real.sum(1), 1))
         self.sow("losses", "l2_item", (item**2).sum(-1))
         unit, above = self.unit(), self.above()
@@ -97,7 +97,9 @@ class DIN(nn.Module):
     def scores(self, cache: dict[str, Any], query: Query) -> Float[Array, "b n"]:
         """Logits of the whole catalogue."""
         unit, above = self.unit(), self.above()
-        return one_by_one(lambda user: _of_user(user[0], user[1], cache, unit, above), self._past(query))
+        return one_by_one(
+            lambda user: _of_user(user[0], user[1], cache, unit, above), vectors_of(self.item, query, self.reads)
+        )
 
     def candidates(self, cache: dict[str, Any], query: Query, items: Int[Array, "b k"]) -> Float[Array, "b k"]:
         """Logits of `items` for each user: pairs of a candidate and an event of thousands of users fill the memory."""
@@ -107,12 +109,7 @@ class DIN(nn.Module):
             past, real, ids = user
             return _of_user(past, real, {name: rows[ids] for name, rows in cache.items()}, unit, above)
 
-        return one_by_one(one, (*self._past(query), items))
-
-    def _past(self, query: Query) -> tuple[Float[Array, "b t d"], Bool[Array, "b t"]]:
-        """(the vectors of each history, whether there is such an event)."""
-        history = latest(query, self.reads).history
-        return self.item(jnp.maximum(history, 0)), history >= 0
+        return one_by_one(one, (*vectors_of(self.item, query, self.reads), items))
 
 
 def _rows(item: Float[Array, "n d"], unit: "Stack", above: "Stack") -> dict[str, Float[Array, "n _"]]:

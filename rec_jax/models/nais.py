@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query, in_groups, one_by_one
-from rec_jax.models.sequence import NORMAL, latest
+from rec_jax.models.sequence import NORMAL, vectors_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,11 @@ class NAIS(nn.Module):
 
     def __call__(self, query: Query, items: Int[Array, "b k"]) -> Float[Array, "b k"]:
         """Logits of `items` for each user. What is sown of a user is the average of the history's squared norms."""
-        (past, real), item, bias = self._past(query), self.item(items), self.item_bias(items)[..., 0]
+        (past, real), item, bias = (
+            vectors_of(self.past, query, self.reads),
+            self.item(items),
+            self.item_bias(items)[..., 0],
+        )
         self.sow("losses", "l2_user", ((past**2).sum(-1) * real).sum(1) / jnp.maximum(real.sum(1), 1))
         self.sow("losses", "l2_item", (item**2).sum(-1) + bias**2)
         kernel, attention_bias, output, beta = self.kernel, self.bias, self.output, self.config.beta
@@ -94,7 +98,7 @@ class NAIS(nn.Module):
     def scores(self, cache: dict[str, Any], query: Query) -> Float[Array, "b n"]:
         """Logits of the whole catalogue."""
         of_user = self._of_user()
-        return one_by_one(lambda user: of_user(*user, cache), self._past(query))
+        return one_by_one(lambda user: of_user(*user, cache), vectors_of(self.past, query, self.reads))
 
     def candidates(self, cache: dict[str, Any], query: Query, items: Int[Array, "b k"]) -> Float[Array, "b k"]:
         """Logits of `items` for each user: pairs of a candidate and an event of thousands of users fill the memory."""
@@ -104,12 +108,7 @@ class NAIS(nn.Module):
             past, real, ids = user
             return of_user(past, real, {name: rows[ids] for name, rows in cache.items()})
 
-        return one_by_one(one, (*self._past(query), items))
-
-    def _past(self, query: Query) -> tuple[Float[Array, "b t d"], Bool[Array, "b t"]]:
-        """(the vectors of each history, whether there is such an event)."""
-        history = latest(query, self.reads).history
-        return self.past(jnp.maximum(history, 0)), history >= 0
+        return one_by_one(one, (*vectors_of(self.past, query, self.reads), items))
 
     def _of_user(self) -> Any:
         """(vectors of a history [t d], which are real [t], rows of the cache [n ·]) -> logits [n]."""

@@ -69,6 +69,12 @@ def latest(query: Query, length: int) -> Query:
     return query.replace(history=history, times=times)  # type: ignore[attr-defined]
 
 
+def vectors_of(table: nn.Embed, query: Query, length: int) -> tuple[Float[Array, "b t d"], Bool[Array, "b t"]]:
+    """(the vectors of the last `length` events of each history, whether there is such an event)."""
+    history = latest(query, length).history
+    return table(jnp.maximum(history, 0)), history >= 0
+
+
 def check_heads(width: int, heads: int) -> None:
     """InputError: the width cannot be shared evenly by the heads."""
     if heads < 1 or width % heads:

@@ -39,7 +39,7 @@ def masked_item(module: Any, config: MaskedItem, data: TrainData, batch_size: in
     negatives = drawer(config, data)
 
     def draw(data: TrainData, key: Key[Array, ""], past: Query) -> SequenceBatch:
-        past, key = latest(past, module.reads), jax.random.fold_in(key, 1)
+        past = latest(past, module.reads)
         chosen = masks(jax.random.fold_in(key, 0), past.history >= 0, config.masked, config.only_last)
         history = jnp.where(chosen, module.mask, past.history)
         target = jnp.where(chosen, past.history, -1)
@@ -58,7 +58,7 @@ def masks(key: Key[Array, ""], real: Bool[Array, "b t"], share: float, only_last
     """Which items are masked: the same share of every history, or its last item alone; none that is not `real`."""
     b, t = real.shape
     events = real.sum(axis=1)
-    wanted = jnp.maximum(1, jnp.floor(share * events + 0.5)).astype(jnp.int32)
+    wanted = jnp.array([count_of(share, n) for n in range(t + 1)])[events]
     drawn: Int[Array, "b t"] = jnp.where(real, below(jax.random.fold_in(key, 0), (b, t), 2**31 - 1), 2**31 - 1)
     order = jnp.argsort(drawn, axis=1)
     rank = jnp.argsort(order, axis=1)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,3 +36,10 @@ def norm(x: np.ndarray, of: dict[str, Any], epsilon: float) -> np.ndarray:
 def dense(x: np.ndarray, of: dict[str, Any]) -> np.ndarray:
     """x W + b."""
     return x @ np.asarray(of["kernel"]) + np.asarray(of.get("bias", 0))
+
+
+def normal(module: nn.Module, *arguments: Any) -> Any:
+    """Parameters from a standard normal distribution, for a module that is called with `arguments`."""
+    params = jax.eval_shape(module.init, jax.random.key(0), *arguments)["params"]
+    rng = np.random.default_rng(0)
+    return {"params": jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)}

@@ -13,7 +13,7 @@ from rec_jax.errors import InputError
 from rec_jax.models import base
 from rec_jax.models.base import Query
 from rec_jax.models.din import DIN, DINConfig
-from tests.models.sequences import dense, query
+from tests.models.sequences import dense, normal, query
 
 N_ITEMS, T, D = 8, 5, 3
 CONFIG = DINConfig(width=D, attention_layers=(4,), layers=(5, 2), max_length=T)
@@ -23,9 +23,7 @@ ALL = jnp.tile(jnp.arange(N_ITEMS), (len(ROWS), 1))
 
 def made(**changes: Any) -> tuple[DIN, Any]:
     module = DIN(dataclasses.replace(CONFIG, **changes), 1, N_ITEMS)
-    params = jax.eval_shape(module.init, jax.random.key(0), query(ROWS, T), ALL)["params"]
-    rng = np.random.default_rng(0)
-    return module, {"params": jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)}
+    return module, normal(module, query(ROWS, T), ALL)
 
 
 def perceptron(x: np.ndarray, of: dict[str, Any], depth: int) -> float:

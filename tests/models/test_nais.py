@@ -13,7 +13,7 @@ import pytest
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query
 from rec_jax.models.nais import NAIS, NAISConfig, smoothed
-from tests.models.sequences import query
+from tests.models.sequences import normal, query
 
 N_ITEMS, T, D = 8, 5, 3
 CONFIG = NAISConfig(factors=D, attention=4, max_length=T)
@@ -23,9 +23,7 @@ ALL = jnp.tile(jnp.arange(N_ITEMS), (len(ROWS), 1))
 
 def made(**changes: Any) -> tuple[NAIS, Any]:
     module = NAIS(dataclasses.replace(CONFIG, **changes), 1, N_ITEMS)
-    params = jax.eval_shape(module.init, jax.random.key(0), query(ROWS, T), ALL)["params"]
-    rng = np.random.default_rng(0)
-    return module, {"params": jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)}
+    return module, normal(module, query(ROWS, T), ALL)
 
 
 def by_loops(params: Any, row: list[int], item: int, beta: float) -> float:

@@ -1,43 +1,32 @@
 """SASRec against a loop in plain numpy; positions, normalisations, and scores as events come."""
 
 import dataclasses
+import functools
 import math
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rec_jax.errors import InputError
-from rec_jax.models.base import Query
 from rec_jax.models.sasrec import SASRec, SASRecConfig
 from rec_jax.models.sequence import latest
+from tests.models.sequences import dense, drawn
+from tests.models.sequences import norm as normalised
+from tests.models.sequences import query as histories
 
 N_ITEMS, T = 11, 9
 CONFIG = SASRecConfig(width=6, blocks=2, heads=2, dropout=0.3, max_length=T)
 
 
-def query(rows: list[list[int]], width: int = T) -> Query:
-    history = np.full((len(rows), width), -1, np.int32)
-    for place, row in enumerate(rows):
-        history[place, : len(row)] = row
-    return Query(jnp.arange(len(rows)), None, jnp.asarray(history), jnp.zeros_like(history))
+query = functools.partial(histories, width=T)
+norm = functools.partial(normalised, epsilon=1e-8)
 
 
 def made(**changes: Any) -> tuple[SASRec, Any]:
     module = SASRec(dataclasses.replace(CONFIG, **changes), 3, N_ITEMS)
-    both = module.init(jax.random.key(1), method=lambda m: (m.states(query([[0, 1]])), m.item_vectors()))
-    noise = iter(np.random.default_rng(0).normal(size=(99, 40, 12)) * 0.5)
-    return module, jax.tree.map(lambda x: x + next(noise)[: len(x)].ravel()[: x.size].reshape(x.shape), both)
-
-
-def norm(x: np.ndarray, of: dict[str, Any]) -> np.ndarray:
-    return (x - x.mean()) / math.sqrt(x.var() + 1e-8) * np.asarray(of["scale"]) + np.asarray(of["bias"])
-
-
-def dense(x: np.ndarray, of: dict[str, Any]) -> np.ndarray:
-    return x @ np.asarray(of["kernel"]) + np.asarray(of.get("bias", 0))
+    return module, drawn(module, T)
 
 
 def by_loops(params: Any, row: list[int], config: SASRecConfig) -> np.ndarray:
