@@ -109,29 +109,28 @@ def measured(
 
 
 @contextmanager
-def recbole_folder(log: Interactions) -> Iterator[Path]:
-    """A folder with `log` in RecBole's format, as the data set 'log', for as long as the block lasts."""
+def recbole_folder(log: Interactions, ordered: bool = False) -> Iterator[Path]:
+    """A folder with `log` in RecBole's format, as the data set 'log', for as long as the block lasts.
+
+    `ordered`: with places in the log as times, so that every system sees the same order.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "log"
         folder.mkdir()
-        pairs: Iterable[tuple[int, int]] = zip(log.user.tolist(), log.item.tolist())
-        rows = "".join(f"{user}\t{item}\n" for user, item in pairs)
-        (folder / "log.inter").write_text("user_id:token\titem_id:token\n" + rows)
+        columns = {"user_id:token": log.user.tolist(), "item_id:token": log.item.tolist()}
+        columns |= {"timestamp:float": range(len(log))} if ordered else {}
+        rows: Iterable[tuple[int, ...]] = zip(*columns.values())
+        text = "".join("\t".join(map(str, row)) + "\n" for row in rows)
+        (folder / "log.inter").write_text("\t".join(columns) + "\n" + text)
         yield Path(scratch)
 
 
 @contextmanager
 def sequences_folder(split: Split) -> Iterator[Path]:
     """A folder with the parts of a leave-one-out split in order, as long as the block lasts: for RecBole the whole
-    log, 'log', whose times are places in it, so that every system sees the same order; for RecTools train.csv and
-    valid.csv.
+    log, 'log'; for RecTools train.csv and valid.csv.
     """
-    with recbole_folder(split.dataset.interactions) as folder:
-        log = split.dataset.interactions
-        rows = zip(log.user.tolist(), log.item.tolist(), range(len(log)))
-        text = "".join(f"{user}\t{item}\t{place}\n" for user, item, place in rows)
-        head = "user_id:token\titem_id:token\ttimestamp:float\n"
-        (folder / "log" / "log.inter").write_text(head + text)
+    with recbole_folder(split.dataset.interactions, ordered=True) as folder:
         for name in ("train", "valid"):
             part = split.part(name)
             rows = zip(part.user.tolist(), part.item.tolist(), range(len(part)))

@@ -17,20 +17,18 @@ import dataclasses
 import os
 import platform
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.benchmarks.epochs import timed
+from experiments.benchmarks.epochs import epochs_of, timed
 from experiments.benchmarks.peers import RECBOLE, RECTOOLS, in_a_process, measured, python_of, sequences_folder
 from experiments.cli import main
 from rec_jax import registry
@@ -44,12 +42,10 @@ from rec_jax.models.sasrec import SASRecConfig
 from rec_jax.objectives.base import TrainData
 from rec_jax.objectives.next_item import NextItem
 from rec_jax.problem import pose
-from rec_jax.randomness import device_key, host_rng
+from rec_jax.randomness import host_rng
 from rec_jax.tracking.certificate import code_state, machine
-from rec_jax.train.devices import select
-from rec_jax.train.step import create, make_chunk
-from rec_jax.train.update import make_update
-from rec_jax.training import build, scorer_of
+from rec_jax.train.devices import Devices
+from rec_jax.training import scorer_of
 
 USERS, ITEMS = 6040, 3416
 CASES: dict[str, dict[str, Any]] = {
@@ -91,7 +87,7 @@ def real_or_random(data_dir: Path) -> tuple[str, Interactions, int, int]:
     return dataset.name, dataset.interactions, dataset.n_users, dataset.n_items
 
 
-def epochs_of(case: str, data_dir: Path, epochs: int) -> dict[str, Any]:
+def case_of(case: str, data_dir: Path, epochs: int) -> dict[str, Any]:
     """A case's epochs, in a process of its own."""
     _, log, users, items = real_or_random(data_dir)
     return timed(registry.experiment("sasrec", **CASES[case]), TrainData.of(log, users, items), epochs)
@@ -113,25 +109,14 @@ def race(data_dir: Path, target: float, most: int) -> dict[str, Any]:
     """Seconds of training by epoch, the first with its compilation, and the validation NDCG@10 after each."""
     experiment = raced()
     problem = pose(experiment, data_dir)
-    began = time.monotonic()
-    recommender = build(experiment, problem)
-    devices = select(1, experiment.optimization.batch_size)
-    update = make_update(experiment.optimization, recommender.steps_per_epoch)
-    launched = devices.launch(
-        make_chunk(recommender, update, devices.count), replicated=(True, True, False, False), donate=(0,)
-    )
-    params, extra = jax.jit(recommender.init)(jax.random.key(1), problem.train)
-    state = devices.replicate(create(params, extra, update))
-    data, key = devices.replicate(problem.train), device_key(1, "train")
-    seconds, ndcg = [], list[float]()
-    while len(ndcg) < most and (not ndcg or ndcg[-1] < target):
-        state = launched(state, data, key, jnp.int32(recommender.steps_per_epoch))
-        jax.block_until_ready(state)
-        seconds.append(time.monotonic() - began)
-        here = devices.one(state)
+    seconds, ndcg = list[float](), list[float]()
+    for took, recommender, state in epochs_of(experiment, problem.train):
+        here = Devices.one(state)
         scorer = scorer_of(experiment, recommender, here.params, here.extra)
+        seconds.append(took)
         ndcg.append(float(validation(problem.asked(scorer), problem.valid, "ndcg@10")))
-        began = time.monotonic()
+        if len(ndcg) == most or ndcg[-1] >= target:
+            break
     return {"epoch_seconds": seconds, "ndcg": ndcg}
 
 
@@ -155,7 +140,7 @@ def script(argv: Sequence[str]) -> None:
     )
     table, rows = Table("SASRec", "s an epoch", "peak memory"), []
     for case in CASES:
-        found = in_a_process(epochs_of, case, options.data_dir, options.epochs)
+        found = in_a_process(case_of, case, options.data_dir, options.epochs)
         own = found["epoch_seconds"]
         rows.append({"case": case, **found})
         spread = f"{statistics.median(own):.2f} ({min(own):.2f}–{max(own):.2f})"
