@@ -1,6 +1,6 @@
 """Ablation: what tells HSTU the order of events: embedded positions, a bias by distance, a bias by time.
 
-python -m experiments.ablations.bias --seeds 3 --data-dir FOLDER  (about 40 minutes on 2 cores)
+python -m experiments.ablations.bias --seeds 3 --data-dir FOLDER
 
 On Amazon Beauty, whose times are known to the day; another log with times is given by --data.
 """

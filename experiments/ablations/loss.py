@@ -1,6 +1,6 @@
 """Ablation: SASRec's loss, and how many negatives it takes.
 
-python -m experiments.ablations.loss --seeds 3                    (about an hour on 2 cores)
+python -m experiments.ablations.loss --seeds 3                    (about 40 minutes a seed on 2 cores)
 
 Binary cross-entropy, gBCE, BPR-max and sampled softmax over 1 to 256 negatives that all positions of a step share;
 cross-entropy over the whole catalogue at the end.
