@@ -25,11 +25,16 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Peer:
-    """A system to compare with, and the packages that pip installs for it, on Python 3.11."""
+    """A system to compare with, and the packages that pip installs for it, on one of the Pythons named.
+
+    `build`: what has to be there before the packages can be built.
+    """
 
     name: str
     folder: str
     packages: tuple[str, ...]
+    pythons: tuple[str, ...] = ("3.11",)
+    build: tuple[str, ...] = ()
 
 
 RECBOLE = Peer(
@@ -39,6 +44,14 @@ RECBOLE = Peer(
 )
 RECTOOLS = Peer("RecTools 0.19.0", "rectools-0.19.0", ("rectools[torch]==0.19.0", "torch==2.13.0", "setuptools<80"))
 IMPLICIT = Peer("implicit 0.7.2", "implicit-0.7.2", ("implicit==0.7.2", "numpy<3", "scipy<2"))
+RECSIM = Peer(
+    "RecSim (recsim-no-tf 0.2.3)",
+    "recsim-no-tf-0.2.3",
+    ("recsim-no-tf==0.2.3", "gym==0.21", "numpy<1.24", "scipy", "absl-py", "gin-config", "six"),
+    pythons=("3.9", "3.8", "3.10"),
+    # gym 0.21 describes itself in a way that later ones refuse.
+    build=("pip<24.1", "setuptools<66", "wheel<0.40"),
+)
 
 
 def recbole_settings(folder: Path, **changes: Any) -> str:
@@ -73,23 +86,38 @@ def in_a_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> di
 
 def python_of(peer: Peer, console: Console) -> Path | None:
     """The peer's own Python, installed where it is missing; None, with the reason printed, where it cannot be."""
-    python = sys.executable if sys.version_info[:2] == (3, 11) else shutil.which("python3.11")
-    if python is None:
-        console.print(f"no peer: {peer.name} needs Python 3.11, and there is no python3.11 here")
-        return None
     home = PEERS / peer.folder
+    own = home / "bin" / "python"
     if not (home / "installed").exists():
+        base = next(filter(None, map(interpreter, peer.pythons)), None)
+        if base is None:
+            console.print(f"no peer: {peer.name} needs Python {' or '.join(peer.pythons)}, and none is here")
+            return None
         console.print(f"installing {peer.name} into {home} (once)")
         shutil.rmtree(home, ignore_errors=True)
-        base = subprocess.run([python, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True)
-        plain = Path(base.stdout.strip()) / "bin" / "python3.11"
-        made = subprocess.run([plain if plain.exists() else python, "-m", "venv", home])
-        pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        if made.returncode != 0 or subprocess.run([*pip, *peer.packages]).returncode != 0:
+        pip = [str(own), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        commands = [[str(base), "-m", "venv", str(home)]]
+        commands += [[*pip, *peer.build]] if peer.build else []
+        commands += [[*pip, *(["--no-build-isolation"] if peer.build else []), *peer.packages]]
+        if any(subprocess.run(command).returncode != 0 for command in commands):
             console.print(f"no peer: {peer.name} could not be installed")
             return None
         (home / "installed").touch()
-    return home / "bin" / "python"
+    return own
+
+
+def interpreter(version: str) -> Path | None:
+    """A Python of this version ('3.11'), not one of a virtual environment: on the path, or among pyenv's; or None."""
+    running = version == "{}.{}".format(*sys.version_info[:2])
+    found = sys.executable if running else shutil.which(f"python{version}")
+    if found is not None:
+        done = subprocess.run([found, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True)
+        plain = Path(done.stdout.strip()) / "bin" / f"python{version}"
+        if done.returncode == 0:
+            return plain if plain.exists() else Path(found)
+    # pyenv puts a python of every version it has on the path; those that are not chosen end with an error.
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    return next((of / "bin" / "python" for of in sorted(root.glob(f"{version}.*")) if of.is_dir()), None)
 
 
 def measured(

@@ -1,0 +1,1 @@
+"""Agents that act: which slate a user is shown, and how that is learnt."""

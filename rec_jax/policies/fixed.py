@@ -1,0 +1,41 @@
+"""Policies that learn nothing: random slates, and the best by a given score."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from rec_jax.simulate.base import Observation
+from rec_jax.simulate.draws import distinct
+
+
+def random_slates(key: Key[Array, ""], observation: Observation, k: int) -> Int[Array, "n k"]:
+    """k different candidates in random order, every such slate as likely."""
+    n, candidates, _ = observation.documents.shape
+    return distinct(jax.random.bits(key, (n, k), jnp.uint32), candidates)
+
+
+def best(scores: Float[Array, "n c"], k: int) -> Int[Array, "n k"]:
+    """The k candidates with the highest scores, the best first; of equals the first.
+
+    By k passes over the candidates: `lax.top_k` sorts each row, which for few candidates takes ten times as long.
+    """
+    places = jnp.arange(scores.shape[1])
+    found, left = list[Array](), scores
+    for _ in range(k):
+        found.append(jnp.argmax(left, axis=1).astype(jnp.int32))
+        left = jnp.where(places == found[-1][:, None], -jnp.inf, left)
+    return jnp.stack(found, axis=1)
+
+
+def scored(
+    score: Callable[[Observation], Float[Array, "n c"]], k: int
+) -> Callable[[Key[Array, ""], Observation], Int[Array, "n k"]]:
+    """The policy that shows the best k by `score`, the same at every call with the same observation."""
+    return lambda key, observation: best(score(observation), k)
+
+
+def interest(observation: Observation) -> Float[Array, "n c"]:
+    """A user's interest in each candidate: the product of both features (the myopic policy of interest_evolution)."""
+    return jnp.einsum("nd,ncd->nc", observation.user, observation.documents)

@@ -1,0 +1,81 @@
+"""What simulators share: what a policy sees, what users answer, and the functions of a simulator."""
+
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from rec_jax.errors import InputError
+
+State: TypeAlias = Any
+"""All that decides users' future: a pytree of arrays whose first axis is that of the users."""
+
+
+class Observation(NamedTuple):
+    """What a policy may look at before it chooses."""
+
+    user: Float[Array, "n u"]
+    """What is known of the users themselves; u is 0 where a simulator hides it all."""
+    documents: Float[Array, "n c d"]
+    """Features of each user's candidates."""
+
+
+class Response(NamedTuple):
+    """What users made of their slates."""
+
+    clicked: Bool[Array, "n k"]
+    signals: dict[str, Float[Array, "n k"]]
+    """What is measured of each document of the slate, by name (watch time, quality, …)."""
+    reward: Float[Array, "n"]
+    done: Bool[Array, "n"]
+    """Whether a user's session has ended."""
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """A frozen bundle of pure functions over n users at once; every one of them has `candidates` documents to choose
+    a slate of `slate` from.
+
+    Functions of one key draw all of their random numbers in a block. `step` of a user who is done means nothing.
+    """
+
+    @property
+    def name(self) -> str:
+        """The simulator's name in the registry."""
+
+    @property
+    def candidates(self) -> int:
+        """Documents to choose from, at each step."""
+
+    @property
+    def slate(self) -> int:
+        """Documents shown."""
+
+    @property
+    def user_width(self) -> int:
+        """Width u of what is known of a user."""
+
+    @property
+    def document_width(self) -> int:
+        """Width d of a document's features."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether every session ends by itself."""
+
+    def reset(self, key: Key[Array, ""], n: int) -> State:
+        """`n` new users, with their first candidates."""
+
+    def observe(self, state: State) -> Observation:
+        """What a policy may see."""
+
+    def step(self, key: Key[Array, ""], state: State, slates: Int[Array, "n k"]) -> tuple[State, Response]:
+        """Users' answers to their slates (places among the candidates), and their states after it."""
+
+
+def check_slate(slate: int, candidates: int) -> None:
+    """InputError: a slate that cannot be filled."""
+    if not 1 <= slate <= candidates:
+        raise InputError(
+            f"slate {slate}: expected from 1 to {candidates}, which are the candidates; show fewer documents or "
+            "make more candidates"
+        )

@@ -1,0 +1,88 @@
+"""Which document of a slate a user chooses, by the scores that the user gives them (RecSim, `choice_model.py`).
+
+A choice model is `weights(scores [n k]) -> (of each document [n k], of choosing none [n])`, not normalised. Checked
+against RecSim's own models on the same scores (tests/simulate/test_choice.py).
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from rec_jax.errors import InputError
+
+
+@runtime_checkable
+class ChoiceModel(Protocol):
+    """How scores become chances."""
+
+    def weights(self, scores: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
+        """What each document weighs, and what choosing none does: chances up to a common factor."""
+
+
+@dataclass(frozen=True)
+class Proportional:
+    """P(i) is in proportion to x_i - min_normalizer, of no choice to no_click_mass - min_normalizer."""
+
+    no_click_mass: float = 1.0
+    min_normalizer: float = -1.0
+    """At most the lowest score there can be."""
+
+    def __post_init__(self) -> None:
+        if self.no_click_mass < self.min_normalizer:
+            raise InputError(
+                f"no_click_mass {self.no_click_mass}: expected at least min_normalizer, {self.min_normalizer}"
+            )
+
+    def weights(self, scores: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
+        """As ChoiceModel; a score below `min_normalizer` weighs nothing."""
+        of_none = jnp.full(scores.shape[0], self.no_click_mass - self.min_normalizer, scores.dtype)
+        return jnp.maximum(scores - self.min_normalizer, 0), of_none
+
+
+@dataclass(frozen=True)
+class Logit:
+    """P(i) is in proportion to exp(x_i), of no choice to exp(no_click_mass): a multinomial logit."""
+
+    no_click_mass: float = 1.0
+
+    def weights(self, scores: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
+        """As ChoiceModel, relative to the largest exponent."""
+        largest = jnp.maximum(scores.max(axis=1), self.no_click_mass)
+        return jnp.exp(scores - largest[:, None]), jnp.exp(self.no_click_mass - largest)
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A user reads from the top, clicks a document read with chance attention · scaling · f(x_i), and then stops.
+
+    f is exp(x_i) where `exponential`, else x_i - min_normalizer. Craswell et al., WSDM 2008.
+    """
+
+    attention: float = 0.65
+    """The chance to look at the next document."""
+    scaling: float = 0.05
+    exponential: bool = False
+    min_normalizer: float = -1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.attention <= 1:
+            raise InputError(f"attention {self.attention}: expected a chance, from 0 to 1")
+        if self.scaling < 0:
+            raise InputError(f"scaling {self.scaling}: expected a number of at least 0")
+
+    def weights(self, scores: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
+        """As ChoiceModel; they add up to 1. What the scaling leaves above 1 counts as 1."""
+        worth = jnp.exp(scores) if self.exponential else jnp.maximum(scores - self.min_normalizer, 0)
+        chance = self.attention * jnp.minimum(self.scaling * worth, 1)
+        passed = jnp.cumprod(1 - chance, axis=1)
+        before = jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], axis=1)
+        return chance * before, passed[:, -1]
+
+
+def choose(uniform: Float[Array, "n"], of_each: Float[Array, "n k"], of_none: Float[Array, "n"]) -> Int[Array, "n"]:
+    """The place chosen, k for none: with the chances that the weights give, by one uniform number each."""
+    steps = jnp.cumsum(of_each, axis=1)
+    mark = uniform * (steps[:, -1] + of_none)
+    return (mark[:, None] >= steps).sum(axis=1).astype(jnp.int32)
