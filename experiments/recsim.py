@@ -109,7 +109,7 @@ def statistics(name: str, found: Episodes) -> dict[str, dict[str, float]]:
 def ours(name: str, policy: str, n: int, seed: int) -> dict[str, dict[str, float]]:
     """`statistics` of n of our sessions."""
     key = device_key(seed, f"{name} {policy}")
-    return statistics(name, many_episodes(simulator(name), POLICIES[name][policy], key, n, limit(name), 16384))
+    return statistics(name, many_episodes(simulator(name), POLICIES[name][policy], None, key, n, limit(name), 16384))
 
 
 def distance(one: Mapping[str, float], other: Mapping[str, float]) -> float:

@@ -53,9 +53,9 @@ class Options:
     """Write the measurements to this JSON file."""
 
 
-def shown(key: Key[Array, ""], observation: Observation, k: int) -> Int[Array, "n k"]:
+def shown(params: None, key: Key[Array, ""], observation: Observation, k: int) -> Int[Array, "n k"]:
     """Random slates, made after all features: the barrier keeps them from being left out as unused."""
-    return random_slates(key, jax.lax.optimization_barrier(observation), k)
+    return random_slates(params, key, jax.lax.optimization_barrier(observation), k)
 
 
 ACT = partial(shown, k=2)
@@ -66,7 +66,7 @@ def own(name: str, users: int, repeats: int) -> dict[str, Any]:
     of, seconds = simulator(name), list[float]()
     for repeat in range(1 + repeats):
         began = time.monotonic()
-        found = many_episodes(of, ACT, jax.random.key(repeat), users, limit(name), BLOCK)
+        found = many_episodes(of, ACT, None, jax.random.key(repeat), users, limit(name), BLOCK)
         seconds.append(time.monotonic() - began)
     steps, mean = int(found.length.sum()), float(found.reward.mean())
     error = float(found.reward.std(ddof=1)) / users**0.5

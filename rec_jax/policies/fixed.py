@@ -1,6 +1,7 @@
-"""Policies that learn nothing: random slates, and the best by a given score."""
+"""Policies that learn nothing: random slates, and the best by a given score. Their parameters are None."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,9 @@ from rec_jax.simulate.base import Observation
 from rec_jax.simulate.draws import distinct
 
 
-def random_slates(key: Key[Array, ""], observation: Observation, k: int) -> Int[Array, "n k"]:
+def random_slates(params: Any, key: Key[Array, ""], observation: Observation, k: int) -> Int[Array, "n k"]:
     """k different candidates in random order, every such slate as likely."""
+    del params
     n, candidates, _ = observation.documents.shape
     return distinct(jax.random.bits(key, (n, k), jnp.uint32), candidates)
 
@@ -31,11 +33,12 @@ def best(scores: Float[Array, "n c"], k: int) -> Int[Array, "n k"]:
 
 def scored(
     score: Callable[[Observation], Float[Array, "n c"]], k: int
-) -> Callable[[Key[Array, ""], Observation], Int[Array, "n k"]]:
+) -> Callable[[Any, Key[Array, ""], Observation], Int[Array, "n k"]]:
     """The policy that shows the best k by `score`, the same at every call with the same observation."""
-    return lambda key, observation: best(score(observation), k)
+    return lambda params, key, observation: best(score(observation), k)
 
 
 def interest(observation: Observation) -> Float[Array, "n c"]:
     """A user's interest in each candidate: the product of both features (the myopic policy of interest_evolution)."""
-    return jnp.einsum("nd,ncd->nc", observation.user, observation.documents)
+    topics = observation.documents.shape[2]
+    return jnp.einsum("nd,ncd->nc", observation.user[:, :topics], observation.documents)

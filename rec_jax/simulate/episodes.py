@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ from rec_jax.errors import InputError
 from rec_jax.simulate.base import Observation, Simulator, State
 from rec_jax.workers import side_by_side, workers
 
-Act = Callable[[Key[Array, ""], Observation], Int[Array, "n k"]]
-"""A policy that does not learn meanwhile: which of its candidates each user is shown, as places."""
+Act = Callable[[Any, Key[Array, ""], Observation], Int[Array, "n k"]]
+"""A policy, `act(params, key, observation)`: which of its candidates each user is shown, as places."""
 
 BLOCK = 4096
 """Users of a compiled loop: their states stay in the processor's cache."""
@@ -34,7 +34,9 @@ class Episodes(NamedTuple):
     last: State
 
 
-def episodes(simulator: Simulator, act: Act, key: Key[Array, ""], n: int, steps: int | None = None) -> Episodes:
+def episodes(
+    simulator: Simulator, act: Act, params: Any, key: Key[Array, ""], n: int, steps: int | None = None
+) -> Episodes:
     """Sessions of `n` users until each has ended, or for `steps` steps at most; one compiled loop.
 
     InputError: sessions never end and no limit is given.
@@ -55,7 +57,7 @@ def episodes(simulator: Simulator, act: Act, key: Key[Array, ""], n: int, steps:
     def go(carry: tuple) -> tuple:
         step, state, live, (reward, length, clicks, signals) = carry
         of_policy, of_users = jax.random.split(jax.random.fold_in(key, step + 1))
-        after, response = simulator.step(of_users, state, act(of_policy, simulator.observe(state)))
+        after, response = simulator.step(of_users, state, act(params, of_policy, simulator.observe(state)))
         clicked = response.clicked & live[:, None]
         of_clicked = {name: jnp.where(clicked, response.signals[name], 0).sum(axis=1) for name in signals}
         totals = (
@@ -73,24 +75,31 @@ def episodes(simulator: Simulator, act: Act, key: Key[Array, ""], n: int, steps:
 
 
 def many_episodes(
-    simulator: Simulator, act: Act, key: Key[Array, ""], n: int, steps: int | None = None, block: int = BLOCK
+    simulator: Simulator,
+    act: Act,
+    params: Any,
+    key: Key[Array, ""],
+    n: int,
+    steps: int | None = None,
+    block: int = BLOCK,
 ) -> Episodes:
     """`episodes` of any number of users, in blocks side by side on the cores; what comes of it is on the host.
 
-    `act` is compiled: give the same function for the same policy. InputError as `episodes`.
+    `act` is compiled: give the same function for the same policy, with other parameters as it learns. InputError as
+    `episodes`.
     """
     size = min(block, max(1, -(-n // workers())))
 
     def run(i: int) -> Episodes:
-        return jax.device_get(_run(simulator, act, jax.random.fold_in(key, i), size, steps))
+        return jax.device_get(_run(simulator, act, params, jax.random.fold_in(key, i), size, steps))
 
     found = side_by_side(run, range(-(-n // size)))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *found)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 3, 4))
-def _run(simulator: Simulator, act: Act, key: Key[Array, ""], n: int, steps: int | None) -> Episodes:
-    return episodes(simulator, act, key, n, steps)
+@partial(jax.jit, static_argnums=(0, 1, 4, 5))
+def _run(simulator: Simulator, act: Act, params: Any, key: Key[Array, ""], n: int, steps: int | None) -> Episodes:
+    return episodes(simulator, act, params, key, n, steps)
 
 
 def _beside(flag: Array, of: Array) -> Array:

@@ -56,6 +56,9 @@ class InterestEvolution:
     """Share of the watch time that comes back, a unit of quality."""
     step_size: float = 0.3
     """How far the interest moves that is 0."""
+    known_budget: bool = False
+    """Whether a policy sees the share of the budget that is left. RecSim hides it, but shows what it follows from: how
+    long was watched, and how good it was."""
     name: str = "interest_evolution"
     ends: bool = True
 
@@ -64,8 +67,8 @@ class InterestEvolution:
 
     @property
     def user_width(self) -> int:
-        """A user's interests are known."""
-        return self.topics
+        """A user's interests are known, and where `known_budget`, the share of the budget left."""
+        return self.topics + self.known_budget
 
     @property
     def document_width(self) -> int:
@@ -90,8 +93,16 @@ class InterestEvolution:
         )
 
     def observe(self, state: Users) -> Observation:
-        """Interests, and topics as indicators."""
-        return Observation(state.interests, jax.nn.one_hot(state.topics, self.topics, dtype=jnp.float32))
+        """Interests (and the budget's share), and topics as indicators."""
+        user = state.interests
+        if self.known_budget:
+            user = jnp.concatenate([user, state.budget[:, None] / self.budget], axis=1)
+        return Observation(user, jax.nn.one_hot(state.topics, self.topics, dtype=jnp.float32))
+
+    def weights(self, observation: Observation) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
+        """The choice model over all candidates: what each of them weighs, and choosing none."""
+        interests = observation.user[:, : self.topics]
+        return self.choice.weights(jnp.einsum("nt,nct->nc", interests, observation.documents))
 
     def step(self, key: Key[Array, ""], state: Users, slates: Int[Array, "n k"]) -> tuple[Users, Response]:
         """At most one document is watched; its reward is the watch time, in minutes."""

@@ -41,7 +41,7 @@ def test_the_comparison_sees_a_small_change() -> None:
 
     act = partial(random_slates, k=2)
     found = statistics(
-        "interest_evolution", many_episodes(InterestEvolution(refund=0.24), act, jax.random.key(0), 20_000)
+        "interest_evolution", many_episodes(InterestEvolution(refund=0.24), act, None, jax.random.key(0), 20_000)
     )
     there = RECSIM["interest_evolution"]["random"]["statistics"]
     assert distance(there["reward"], found["reward"]) > 3

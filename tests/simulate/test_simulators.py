@@ -31,7 +31,7 @@ N = 64
 def stepped(of: Simulator, seed: int = 0) -> tuple[Any, Any, np.ndarray, Any]:
     """(before, after, slates, response) of a random step, in numpy."""
     before = of.reset(jax.random.key(seed), N)
-    slates = random_slates(jax.random.key(seed + 1), of.observe(before), of.slate)
+    slates = random_slates(None, jax.random.key(seed + 1), of.observe(before), of.slate)
     after, response = of.step(jax.random.key(seed + 2), before, slates)
     return jax.tree.map(np.asarray, (before, after, slates, response))
 
@@ -148,13 +148,13 @@ def test_sessions_add_up_what_steps_give(of: Simulator) -> None:
     """The compiled loop against a loop in Python over the same keys."""
     n, limit, key = 8, 25, jax.random.key(7)
     act = partial(random_slates, k=of.slate)
-    found = jax.device_get(episodes(of, act, key, n, limit))
+    found = jax.device_get(episodes(of, act, None, key, n, limit))
     state = of.reset(jax.random.fold_in(key, 0), n)
     reward, length, clicks, live = np.zeros(n), np.zeros(n), np.zeros(n), np.ones(n, bool)
     step = jax.jit(of.step)
     for t in range(limit):
         of_policy, of_users = jax.random.split(jax.random.fold_in(key, t + 1))
-        state, response = step(of_users, state, act(of_policy, of.observe(state)))
+        state, response = step(of_users, state, act(None, of_policy, of.observe(state)))
         reward += live * np.asarray(response.reward)
         length += live
         clicks += live * np.asarray(response.clicked).sum(axis=1)
@@ -167,7 +167,7 @@ def test_sessions_add_up_what_steps_give(of: Simulator) -> None:
 def test_sessions_last_until_each_user_is_done() -> None:
     of = LongTermSatisfaction(budget=7)
     act = partial(random_slates, k=2)
-    found = many_episodes(of, act, jax.random.key(0), 10, block=4)
+    found = many_episodes(of, act, None, jax.random.key(0), 10, block=4)
     assert found.length.tolist() == [7] * 10
     np.testing.assert_allclose(found.signals["engagement"], found.reward, rtol=1e-5)
     assert len(set(found.reward.tolist())) == 10
@@ -183,11 +183,11 @@ def test_bad_settings_are_refused() -> None:
     with pytest.raises(InputError, match="quality_mean and quality_sd"):
         InterestExploration(quality_mean=(1.0,))
     with pytest.raises(InputError, match="sessions never end; give a limit of steps"):
-        episodes(InterestExploration(), partial(random_slates, k=2), jax.random.key(0), 3)
+        episodes(InterestExploration(), partial(random_slates, k=2), None, jax.random.key(0), 3)
 
 
 def test_the_best_come_first_and_of_equals_the_first() -> None:
     scores = jnp.array([[1.0, 5.0, 5.0, 2.0], [-1.0, -3.0, -2.0, -1.0]])
     assert best(scores, 3).tolist() == [[1, 2, 3], [0, 3, 2]]
     seen = Observation(jnp.array([[1.0, -1.0]]), jnp.array([[[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]]))
-    assert scored(interest, 2)(jax.random.key(0), seen).tolist() == [[0, 2]]
+    assert scored(interest, 2)(None, jax.random.key(0), seen).tolist() == [[0, 2]]

@@ -1,0 +1,63 @@
+"""What a value is learnt towards: small pure functions over a batch, `_tm1` before the step and `_t` after it.
+
+Checked against the formulas in plain Python (tests/policies/test_learning.py).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def one_step(
+    reward_t: Float[Array, "b"], discount_t: Float[Array, "b"], value_t: Float[Array, "b"]
+) -> Float[Array, "b"]:
+    """r + gamma v: `discount_t` is 0 where the session has ended (Sutton and Barto, 2018, Eq. 6.2)."""
+    return reward_t + discount_t * value_t
+
+
+def n_step(
+    rewards: Float[Array, "b m"], discounts: Float[Array, "b m"], value_t: Float[Array, "b"]
+) -> Float[Array, "b"]:
+    """r_1 + d_1 (r_2 + d_2 (… (r_m + d_m v))): m rewards, then the value (Sutton and Barto, 2018, Eq. 7.1)."""
+    found = value_t
+    for j in reversed(range(rewards.shape[1])):
+        found = rewards[:, j] + discounts[:, j] * found
+    return found
+
+
+def of_actions(q: Float[Array, "b a"], action: Int[Array, "b"]) -> Float[Array, "b"]:
+    """q of each row's action: SARSA's value of the next state, for the action that was taken there."""
+    return jnp.take_along_axis(q, action[:, None], axis=1)[:, 0]
+
+
+def greatest(q: Float[Array, "b a"]) -> Float[Array, "b"]:
+    """max q: Q-learning's value (Watkins, 1989)."""
+    return q.max(axis=1)
+
+
+def double(q_chooses: Float[Array, "b a"], q_judges: Float[Array, "b a"]) -> Float[Array, "b"]:
+    """q_judges of the action that q_chooses likes best (van Hasselt et al., AAAI 2016, Eq. 4)."""
+    return of_actions(q_judges, jnp.argmax(q_chooses, axis=1))
+
+
+def conservative(q: Float[Array, "b a"], action: Int[Array, "b"]) -> Float[Array, "b"]:
+    """log sum exp q - q of the action in the log: what CQL(H) adds to the loss (Kumar et al., NeurIPS 2020, Eq. 4)."""
+    return jax.nn.logsumexp(q, axis=1) - of_actions(q, action)
+
+
+def huber(error: Float[Array, "b"], delta: float = 1.0) -> Float[Array, "b"]:
+    """error² / 2 within delta, growing linearly beyond."""
+    size = jnp.abs(error)
+    inside = jnp.minimum(size, delta)
+    return inside * (size - inside / 2)
+
+
+def followed(target: Any, online: Any, step: Int[Array, ""], every: int, rate: float) -> Any:
+    """The target network after a step: `rate` of the way to the online one, at each multiple of `every` steps.
+
+    A rate of 1 copies it now and then (Mnih et al., 2015); `every` of 1 with a small rate is Polyak averaging.
+    """
+    share = jnp.where(step % every == 0, rate, 0.0)
+    return jax.tree.map(lambda old, new: old + share * (new - old), target, online)
