@@ -1,0 +1,104 @@
+"""One reward out of what is measured: clicks, watch time, ratings, purchases, weighed and brought into [0, 1].
+
+    r = sum of w_s (x_s - low_s) / (high_s - low_s) over sum of w_s
+
+Checked against the formula in plain Python (tests/policies/test_rewards.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rec_jax.errors import InputError, did_you_mean
+from rec_jax.simulate.base import Response
+
+CLICK = "click"
+"""The signal that every response has: 1 for a clicked document."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A measured quantity: its weight in the reward, and the range it is declared to stay in.
+
+    `clip`: what lies outside counts as the nearest end, for quantities without one (a log-normal time, say).
+    InputError: a weight that is negative or not finite, or a range that is empty.
+    """
+
+    name: str
+    weight: float = 1.0
+    low: float = 0.0
+    high: float = 1.0
+    clip: bool = False
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.weight) and self.weight >= 0):
+            raise InputError(f"weight {self.weight} of {self.name!r}: expected a number of at least 0")
+        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
+            raise InputError(f"range {self.low} to {self.high} of {self.name!r}: expected two numbers, the lower first")
+
+    def share(self, value: Any) -> Any:
+        """(x - low) / (high - low), within [0, 1] where `clip`."""
+        found = (value - self.low) / (self.high - self.low)
+        return found.clip(0, 1) if self.clip else found
+
+
+@dataclass(frozen=True)
+class Reward:
+    """The weighted mean of signals, each from 0 to 1. InputError: no signal weighs anything, or one is there twice."""
+
+    signals: tuple[Signal, ...]
+
+    def __post_init__(self) -> None:
+        names = [signal.name for signal in self.signals]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise InputError(f"the signal {min(twice)!r} is there twice")
+        if self.total <= 0:
+            raise InputError("no signal weighs anything: give at least one of them a weight above 0")
+
+    @property
+    def total(self) -> float:
+        """Sum of the weights."""
+        return sum(signal.weight for signal in self.signals)
+
+    def of_log(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The reward of each row of a log [m]. InputError: no such column, or a value outside its declared range."""
+        for signal in self.signals:
+            _known(signal, columns)
+            if not signal.clip:
+                _inside(signal, columns[signal.name])
+        shares = [signal.weight * signal.share(np.asarray(columns[signal.name], np.float64)) for signal in self.signals]
+        return np.sum(shares, axis=0) / self.total
+
+    def of_response(self, response: Response) -> Float[Array, "n"]:
+        """The reward of each user's answer to a slate: of the clicked document, 0 where there is none.
+
+        A compiled step cannot raise: a value outside its declared range makes the reward NaN, by which a training
+        stops. InputError: a signal that the simulator does not measure.
+        """
+        found = jnp.zeros(response.clicked.shape)
+        for signal in self.signals:
+            measured = {CLICK: jnp.ones(response.clicked.shape), **response.signals}
+            _known(signal, measured)
+            share = signal.share(measured[signal.name])
+            found = found + signal.weight * jnp.where((share >= 0) & (share <= 1), share, jnp.nan)
+        return jnp.where(response.clicked, found, 0).sum(axis=1) / self.total
+
+
+def _known(signal: Signal, measured: Mapping[str, Any]) -> None:
+    if signal.name not in measured:
+        raise InputError(
+            f"no signal {signal.name!r}: {did_you_mean(signal.name, measured)}measured are {', '.join(measured)}"
+        )
+
+
+def _inside(signal: Signal, values: np.ndarray) -> None:
+    wrong = np.flatnonzero(~((values >= signal.low) & (values <= signal.high)))
+    if len(wrong):
+        raise InputError(
+            f"row {wrong[0]}: {signal.name} {values[wrong[0]]} is outside its declared range, {signal.low} to "
+            f"{signal.high}; declare a wider one, or clip=True to count it as the nearest end"
+        )

@@ -1,0 +1,57 @@
+"""Rewards against the formula in plain Python."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rec_jax.errors import InputError
+from rec_jax.policies.rewards import Reward, Signal
+from rec_jax.simulate.base import Response
+
+BOTH = Reward((Signal("click", 0.2), Signal("watch_time", 1.0, 0.0, 8.0)))
+
+
+def answer(watched: list[list[float]]) -> Response:
+    clicked = jnp.array([[False, True], [False, False], [True, False]])
+    return Response(clicked, {"watch_time": jnp.array(watched)}, jnp.zeros(3), jnp.zeros(3, bool))
+
+
+def test_a_log_and_a_response_are_rewarded_by_the_formula() -> None:
+    found = BOTH.of_log({"click": np.array([1, 0, 1]), "watch_time": np.array([4.0, 0.0, 8.0]), "other": np.ones(3)})
+    np.testing.assert_allclose(found, [(0.2 + 0.5) / 1.2, 0, 1], rtol=1e-12)
+    np.testing.assert_allclose(
+        BOTH.of_response(answer([[0.0, 4.0], [0.0, 0.0], [8.0, 0.0]])), [(0.2 + 0.5) / 1.2, 0, 1], rtol=1e-6
+    )
+
+
+def test_ratings_start_where_they_do() -> None:
+    ratings = Reward((Signal("rating", 3.0, 1.0, 5.0),))
+    assert ratings.of_log({"rating": np.array([1.0, 3.0, 5.0])}).tolist() == [0, 0.5, 1]
+
+
+def test_values_outside_the_declared_range_are_refused_or_told() -> None:
+    with pytest.raises(InputError, match=r"row 1: watch_time 9\.0 is outside its declared range, 0\.0 to 8\.0"):
+        BOTH.of_log({"click": np.array([1, 1]), "watch_time": np.array([1.0, 9.0])})
+    with pytest.raises(InputError, match="row 0: watch_time nan"):
+        BOTH.of_log({"click": np.array([1]), "watch_time": np.array([np.nan])})
+    found = np.asarray(BOTH.of_response(answer([[0.0, 9.0], [9.0, 9.0], [8.0, 9.0]])))
+    assert np.isnan(found[0])
+    assert found[1:].tolist() == [0, 1]
+    clipped = Reward((Signal("watch_time", 1.0, 0.0, 8.0, clip=True),))
+    assert clipped.of_log({"watch_time": np.array([-1.0, 9.0])}).tolist() == [0, 1]
+    assert clipped.of_response(answer([[0.0, 9.0], [0.0, 0.0], [4.0, 0.0]])).tolist() == [1, 0, 0.5]
+
+
+def test_impossible_rewards_are_refused() -> None:
+    with pytest.raises(InputError, match="weight -1"):
+        Signal("click", -1.0)
+    with pytest.raises(InputError, match=r"range 5.0 to 1.0 of 'rating'"):
+        Signal("rating", low=5.0, high=1.0)
+    with pytest.raises(InputError, match="'click' is there twice"):
+        Reward((Signal("click"), Signal("click")))
+    with pytest.raises(InputError, match="no signal weighs anything"):
+        Reward((Signal("click", 0.0),))
+    with pytest.raises(InputError, match="no signal 'watchtime': did you mean watch_time"):
+        Reward((Signal("watchtime"),)).of_response(answer([[0.0, 0.0]] * 3))
+    with pytest.raises(InputError, match="no signal 'rating'"):
+        Reward((Signal("rating"),)).of_log({"click": np.ones(1)})
