@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.policy import PolicyExperiment
 from rec_jax.config import Experiment, from_json
 from rec_jax.errors import InputError, did_you_mean
 
@@ -18,7 +19,7 @@ class Cell:
     """A cell of the table as it is run: the Experiment alone decides its numbers."""
 
     name: str
-    experiment: Experiment
+    experiment: Experiment | PolicyExperiment
     seeds: int = 1
     headline: bool = False
     """Its other seeds come before those of the rest."""

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from papers_repro.paper import Paper, Published, Series
-from papers_repro.verdicts import Line, Mean
+import numpy as np
+
+from papers_repro.paper import Paper, Published, Record, Series
+from papers_repro.verdicts import Line, Mean, curves_of
 from rec_jax.files import atomic
 
 COLUMNS = 4
@@ -71,7 +73,7 @@ def _panel(axes: Any, of: Series, lines: Mapping[str, Line], judged: Mapping[str
     axes.set_title(of.title, fontsize=9)
     axes.set_xticks(range(len(of.x)), [f"{x:g}" for x in of.x])
     axes.set_xlabel(of.xlabel, fontsize=8)
-    axes.set_ylabel(of.metric.upper(), fontsize=8)
+    axes.set_ylabel(of.metric.upper() if "@" in of.metric else of.metric, fontsize=8)
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -88,4 +90,22 @@ def curves(paper: Paper, lines: Mapping[str, Line], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False, fontsize=7)
+    _save(figure, path)
+
+
+def learning(paper: Paper, counted: Mapping[str, Mapping[int, Record]], path: Path) -> None:
+    """The first metric on validation users by steps of training, a line a policy: means over seeds and their range."""
+    figure, (axes,) = _figure(1, 1)
+    figure.set_size_inches(8.5, 4.8)
+    learnt = {name: found for name, of_seed in counted.items() if (found := curves_of(of_seed))}
+    for number, (name, found) in enumerate(learnt.items()):
+        steps = [point["steps"] for point in found[0]]
+        values = np.array([[point[paper.shown[0]] for point in curve] for curve in found])
+        color, style = f"C{number % 10}", ("-", "--", ":")[number // 10 % 3]
+        axes.plot(steps, values.mean(axis=0), style, color=color, label=name, linewidth=1.2)
+        axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.12, linewidth=0)
+    axes.set(xlabel="steps of users", ylabel=f"{paper.shown[0]}, validation users", title=paper.title)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=7)
     _save(figure, path)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from experiments.policy import PolicyExperiment
 from papers_repro.paper import FOLDER, Cell, Paper, Record
 from rec_jax import registry
 from rec_jax.choice import Choice
-from rec_jax.config import Experiment, changed, to_json
+from rec_jax.config import Experiment, changed, from_json, to_json
 from rec_jax.files import append_line, make_folder, read_lines
 from rec_jax.registry import parse_experiment
 
@@ -75,15 +76,18 @@ def shown(made: Sequence[Record]) -> dict[int, Record]:
     return {r["seed"]: r for r in made if r["code"]["differs_from_commit"] is False}
 
 
-def experiment_of(record: Record) -> Experiment:
+def experiment_of(record: Record) -> Experiment | PolicyExperiment:
     """The Experiment of a record. InputError: today's configuration does not know it."""
+    if "policy" in record["experiment"]:
+        policy: PolicyExperiment = from_json(PolicyExperiment, record["experiment"])
+        return policy
     return parse_experiment(record["experiment"])
 
 
 def matches(record: Record, cell: Cell) -> bool:
     """Whether the record is of the cell as it stands today; what was tuned on validation may differ."""
     found, expected = experiment_of(record), dataclasses.replace(cell.experiment, seed=record["seed"])
-    if cell.trials:
+    if cell.trials and isinstance(expected, Experiment):
         values = to_json(found)
         for path in registry.space(expected):
             value: Any = values
@@ -95,9 +99,12 @@ def matches(record: Record, cell: Cell) -> bool:
 
 def choice_of(paper: str, cell: Cell) -> Choice | None:
     """What validation chose for all seeds of a cell, where that is on record: it is not chosen again."""
+    if isinstance(cell.experiment, PolicyExperiment):
+        return None
     shared = cell.experiment.protocol.choice_seed
     found = counted(paper, cell.name).get(shared)
-    return Choice.of_record(found["training"], experiment_of(found)) if shared and found else None
+    chosen = experiment_of(found) if shared and found else None
+    return Choice.of_record(found["training"], chosen) if found and isinstance(chosen, Experiment) else None
 
 
 def pack(values: np.ndarray) -> str:

@@ -9,7 +9,7 @@ from papers_repro import plots
 from papers_repro.paper import FOLDER, Paper, Published, names, read
 from papers_repro.rewritten import told
 from papers_repro.standing import Standing, standing
-from papers_repro.verdicts import Line, Mean, tested
+from papers_repro.verdicts import Line, Mean, curves_of, tested
 from rec_jax.files import atomic
 
 
@@ -38,6 +38,7 @@ def page(paper: Standing, papers: Sequence[Standing]) -> str:
         *told(paper.made),
         *_claims(paper),
         *_curves(paper),
+        *_learning(paper),
         *_baselines(about, papers),
         "## How ours differs from the original",
         "",
@@ -75,7 +76,15 @@ def _ours(line: Line | None, shown: tuple[str, str]) -> list[str]:
 
 
 def _users(line: Line) -> str:
-    return ", ".join(f"{m.split('@')[0].upper()} {low:.3f}–{high:.3f}" for m, (low, high) in line.users.items())
+    return ", ".join(
+        f"{m.split('@')[0].upper()} {low:.{_digits(low) - 1}f}–{high:.{_digits(low) - 1}f}"
+        for m, (low, high) in line.users.items()
+    )
+
+
+def _digits(value: float) -> int:
+    """Decimals that are shown: four of a share, fewer of what goes into the hundreds."""
+    return 4 if abs(value) < 10 else 2
 
 
 def _published(value: Published | None) -> str:
@@ -96,7 +105,9 @@ def _titled(shown: tuple[str, str]) -> str:
 
 
 def _number(value: Mean) -> str:
-    return f"{value.mean:.4f}".lstrip("0") + ("" if value.half is None else f" ±{value.half:.4f}".replace("±0.", "±."))
+    digits = _digits(value.mean)
+    half = "" if value.half is None else f" ±{value.half:.{digits}f}".replace("±0.", "±.")
+    return f"{value.mean:.{digits}f}".removeprefix("0") + half
 
 
 def _legend(shown: tuple[str, str]) -> list[str]:
@@ -142,6 +153,12 @@ def _curves(paper: Standing) -> list[str]:
             rows += ["| " + " | ".join([name, *values]) + " |"]
         rows += [""]
     return [*rows, "Of the epoch that validation chose, means over seeds.", ""]
+
+
+def _learning(paper: Standing) -> list[str]:
+    if not any(curves_of(of) for of in paper.counted.values()):
+        return []
+    return ["## Learning", "", "![return on validation users by steps of training](learning.png)", ""]
 
 
 def _baselines(about: Paper, papers: Sequence[Standing]) -> list[str]:
@@ -209,6 +226,9 @@ def render_all(chosen: Sequence[str]) -> list[Path]:
         if any(cell in paper.lines for cell in paper.about.curves):
             plots.curves(paper.about, paper.lines, folder / "curves.png")
             written.append(folder / "curves.png")
+        if any(curves_of(of) for of in paper.counted.values()):
+            plots.learning(paper.about, paper.counted, folder / "learning.png")
+            written.append(folder / "learning.png")
         written.append(_write(folder / "README.md", page(paper, papers)))
     return [*written, _write(FOLDER / "README.md", index(papers))]
 

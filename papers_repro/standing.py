@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from experiments.policy import PolicyExperiment
 from papers_repro import records
 from papers_repro.bands import paper_at
 from papers_repro.paper import Cell, Paper, Published, Record, cells, published, read, rows_of
@@ -76,9 +77,13 @@ def _best_baseline(
     metric: str,
 ) -> Mapping[str, Mean] | None:
     """The baseline with the highest value of the metric on the same log under the same rule, of those on record."""
-    data, same = known[cell].experiment.data, []
+    asked, same = known[cell].experiment, []
+    if isinstance(asked, PolicyExperiment):
+        return None
     for row, line in lines.items():
         experiment = known[rows[row][0]].experiment
-        if experiment.objective == OWN and experiment.data == data and rows[row][1] == rule:
+        if isinstance(experiment, PolicyExperiment) or rows[row][1] != rule:
+            continue
+        if experiment.objective == OWN and experiment.data == asked.data:
             same.append(line)
     return max(same, key=lambda line: line.chosen[metric].mean).chosen if same else None

@@ -87,6 +87,12 @@ def line_of(of_seed: Mapping[int, Record], rule: str, users: dict[str, tuple[flo
     )
 
 
+def curves_of(of_seed: Mapping[int, Record]) -> list[list[dict[str, float]]]:
+    """Of a policy that learns, by seed: its scores on validation users, as training went."""
+    found = [of_seed[seed]["training"].get("curve", []) for seed in sorted(of_seed)]
+    return [curve for curve in found if curve]
+
+
 def values_of(of_seed: Mapping[int, Record], metric: str) -> np.ndarray:
     """A metric by user, averaged over seeds."""
     return np.mean([records.unpack(r["per_user"][metric]) for r in of_seed.values()], axis=0)

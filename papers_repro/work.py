@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
+from experiments import policy
+from experiments.policy import PolicyExperiment
 from papers_repro import records
-from papers_repro.paper import Cell, cells, read
+from papers_repro.paper import Cell, Paper, cells, read
 from rec_jax.comparison import System, part, tuned
 from rec_jax.config import Runtime
 from rec_jax.errors import InputError
@@ -99,16 +104,26 @@ def run_unit(
     paper: str, unit: Unit, runtime: Runtime, problems: dict[tuple[object, ...], Problem], show: Show, tell: Tell
 ) -> None:
     """Tune where the cell asks for it, run, and append the record."""
-    experiment = unit.cell.experiment
+    experiment, about = unit.cell.experiment, read(paper)
+    if isinstance(experiment, PolicyExperiment):
+        result, per_user = policy.run(dataclasses.replace(experiment, seed=unit.seed))
+        _keep(paper, about, unit, result, per_user, tell)
+        return
     key = (experiment.data, experiment.preparation, experiment.protocol, experiment.stopping.rule)
     problem = problems.get(key) or problems.setdefault(key, pose(experiment, runtime.data_dir))
-    about = read(paper)
     ks = sorted({*K, *(int(metric.split("@")[1]) for metric in about.shown)})
     runtime = dataclasses.replace(runtime, k=tuple(k for k in ks if k <= problem.dataset.n_items))
     system = tuned(System(unit.cell.name, experiment), unit.cell.trials, problem, runtime, show, tell)
     made = part(system, unit.seed, problem, runtime, show, records.choice_of(paper, unit.cell))
-    records.append(paper, records.record_of(unit.cell.name, about, made.result, made.per_user))
-    means = " ".join(f"{m.upper()} {made.result['metrics'][about.rule][m]['mean']:.4f}" for m in about.shown)
+    _keep(paper, about, unit, made.result, made.per_user, tell)
+
+
+def _keep(
+    paper: str, about: Paper, unit: Unit, result: dict[str, Any], per_user: dict[str, np.ndarray], tell: Tell
+) -> None:
+    """Append the record, and say what it holds."""
+    records.append(paper, records.record_of(unit.cell.name, about, result, per_user))
+    means = " ".join(f"{m.upper()} {result['metrics'][about.rule][m]['mean']:.4f}" for m in about.shown)
     tell(f"{unit.cell.name} seed {unit.seed}: {means}")
 
 
@@ -131,12 +146,21 @@ def _held(path: Path) -> Iterator[bool]:
 @contextmanager
 def _alarm(minutes: float | None, tell: Tell) -> Iterator[None]:
     """Ctrl-C after that many minutes, which is no error: training finishes its chunk and saves its state."""
-    rang = threading.Event()
+    rang, before = threading.Event(), signal.getsignal(signal.SIGINT)
 
     def ring() -> None:
         rang.set()
         os.kill(os.getpid(), signal.SIGINT)
 
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # Raised where Python collects garbage, an interruption would be told and forgotten: it comes again.
+        if frame is not None and frame.f_code.co_name == "_xla_gc_callback":
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            raise KeyboardInterrupt
+
+    if minutes is not None:
+        signal.signal(signal.SIGINT, interrupt)
     timer = threading.Timer(60 * minutes, ring) if minutes is not None else None
     if timer is not None:
         timer.daemon = True
@@ -150,3 +174,4 @@ def _alarm(minutes: float | None, tell: Tell) -> Iterator[None]:
     finally:
         if timer is not None:
             timer.cancel()
+            signal.signal(signal.SIGINT, before)

@@ -1,0 +1,218 @@
+"""Train a policy in a simulator and score it once on test users.
+
+    python -m experiments.policy QL-OT-GS                     (SlateQ; under a minute on one core)
+    python -m experiments.policy QL-OT-OS --known-budget --q-none --discount 1 --steps-ahead 5
+    python -m experiments.policy random
+    python -m experiments.policy --help
+
+Policies are `random`, `interest` (the documents a user likes most), `good topics` (those of the best topics, which no
+policy is told), and SlateQ by the paper's names: MYOP-TS, SARSA-GS, QL-OT-TS, … The world is RecSim's
+interest_evolution. Validation users show how learning went; the test users are the same for all policies and seeds.
+"""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from experiments.cli import FLAT, main
+from experiments.recsim import POLICIES as FIXED
+from rec_jax.config import to_json
+from rec_jax.errors import Diverged, InputError
+from rec_jax.evaluate.report import intervals
+from rec_jax.files import write_json
+from rec_jax.policies.slateq import Agent, SlateQ, make, named
+from rec_jax.randomness import device_key
+from rec_jax.simulate.choice import Cascade, ChoiceModel, Logit, Proportional
+from rec_jax.simulate.episodes import Act, Episodes, many_episodes
+from rec_jax.simulate.interest_evolution import InterestEvolution
+from rec_jax.tracking.certificate import code_state, machine
+
+CHOICES: dict[str, ChoiceModel] = {"logit": Logit(), "proportional": Proportional(), "cascade": Cascade()}
+RULE = "test users"
+"""What the metrics of a result are of."""
+
+
+@dataclass(frozen=True)
+class PolicyExperiment:
+    """All that decides a policy's numbers."""
+
+    policy: Annotated[str, tyro.conf.Positional]
+    """random, interest, good topics, or a name of SlateQ's (QL-OT-GS)."""
+    agent: SlateQ = SlateQ()
+    """How SlateQ learns; its rule and slates are those of the name."""
+    choice: Literal["logit", "proportional", "cascade"] = "logit"
+    """How users choose from a slate."""
+    candidates: int = 10
+    """Documents to choose from, at each step."""
+    slate: int = 3
+    """Documents shown."""
+    known_budget: bool = False
+    """Let the policy know how much of a user's time is left."""
+    steps: int = 300_000
+    """Steps of users in training."""
+    test_users: int = 5000
+    """Users on whom the policy is scored at the end."""
+    valid_users: int = 2000
+    """Users on whom it is scored meanwhile."""
+    every: int = 30_000
+    """Steps between scores on validation users."""
+    seed: int = 1
+    """Seed of everything random in training."""
+
+    def __post_init__(self) -> None:
+        fixed = FIXED["interest_evolution"]
+        if self.policy not in fixed and self.agent != named(self.policy, self.agent):
+            # The name says it; two fields that could disagree would make one of them a lie.
+            object.__setattr__(self, "agent", named(self.policy, self.agent))
+        for name in ("steps", "test_users", "valid_users", "every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected at least 1")
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train."""
+        return self.policy not in FIXED["interest_evolution"]
+
+    @property
+    def world(self) -> InterestEvolution:
+        """The simulator. InputError: the slate is larger than the candidates."""
+        choice = CHOICES[self.choice]
+        return InterestEvolution(self.candidates, self.slate, choice, known_budget=self.known_budget)
+
+    @property
+    def hash(self) -> str:
+        """The first 10 hexadecimal digits of the SHA-256 of its JSON without the seed."""
+        stored = {key: value for key, value in to_json(self).items() if key != "seed"}
+        return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()[:10]
+
+    @property
+    def name(self) -> str:
+        """The run's name: policy, hash, seed."""
+        return f"{self.policy.replace(' ', '-')}-{self.hash}-s{self.seed}"
+
+
+Told = Callable[[dict[str, float]], None]
+
+
+def run(experiment: PolicyExperiment, told: Told = lambda scores: None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(result, by rule and metric the values of each test user): train, score once on test.
+
+    `told` hears validation's scores as they come. Raises Diverged where parameters are not finite.
+    """
+    code, began, world = code_state(), time.monotonic(), experiment.world
+    curve, params, act = list[dict[str, float]](), None, _fixed(experiment.policy, world.slate)
+    if experiment.learns:
+        made, init, chunk = _compiled(experiment.agent, world)
+        act, key = made.act, device_key(experiment.seed, "train")
+        state = init(device_key(experiment.seed, "init"))
+        many = experiment.agent.users
+        while int(state.step) * many < experiment.steps:
+            left = -(-experiment.steps // many) - int(state.step)
+            state = chunk(state, key, jnp.int32(min(left, -(-experiment.every // many))))
+            if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)):
+                raise Diverged(
+                    f"a parameter became NaN or infinite by step {int(state.step)}; try a lower learning rate"
+                )
+            found = scored(world, act, state.params, "valid", experiment.valid_users)
+            curve.append({"steps": int(state.step) * many, "loss": float(state.loss), **_means(found)})
+            told(curve[-1])
+        params = state.params
+    trained = time.monotonic() - began
+    per_user = scored(world, act, params, "test", experiment.test_users)
+    took = time.monotonic() - began
+    estimates = {name: dataclasses.asdict(e) for name, e in intervals(per_user, 2000).items()}
+    result = {
+        "name": experiment.name,
+        "experiment_hash": experiment.hash,
+        "seed": experiment.seed,
+        "metrics": {RULE: estimates},
+        "test_scored": 1,
+        "experiment": to_json(experiment),
+        "training": {"curve": curve},
+        "code": code,
+        "machine": machine(1),
+        "times": {"train_seconds": trained, "total_seconds": took},
+    }
+    return result, {f"{RULE}/{name}": values for name, values in per_user.items()}
+
+
+@lru_cache(maxsize=4)
+def _compiled(agent: SlateQ, world: InterestEvolution) -> tuple[Agent, Any, Any]:
+    """The agent and its compiled functions, one for all seeds."""
+    made = make(agent, world, world.weights)
+    return made, jax.jit(made.init), jax.jit(made.chunk, donate_argnums=0)
+
+
+@lru_cache(maxsize=8)
+def _fixed(policy: str, slate: int) -> Act:
+    from functools import partial
+
+    from rec_jax.policies.fixed import interest, random_slates, scored
+
+    if policy == "random":
+        return partial(random_slates, k=slate)
+    if policy == "interest":
+        return scored(interest, slate)
+    return scored(lambda seen: jnp.argmax(seen.documents, axis=2).astype(jnp.float32), slate)
+
+
+def scored(world: InterestEvolution, act: Act, params: Any, part: str, n: int) -> dict[str, np.ndarray]:
+    """By user: the return (minutes watched), the quality of what was clicked, and steps.
+
+    Quality is added up over a session and divided by the mean number of clicks of all users, so that its mean over
+    users is the mean quality of a clicked document.
+    """
+    found: Episodes = many_episodes(world, act, params, device_key(0, part), n)
+    quality = np.asarray(found.signals["quality"]) / max(float(np.mean(found.clicks)), 1e-9)
+    return {"return": np.asarray(found.reward), "quality": quality, "length": np.asarray(found.length, np.float32)}
+
+
+def _means(per_user: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(values.mean()) for name, values in per_user.items()}
+
+
+@dataclass(frozen=True)
+class Options:
+    """A policy's experiment, and where its result goes."""
+
+    experiment: PolicyExperiment
+    runs: Path = Path("runs")
+    """Folder of runs."""
+
+
+def script(argv: Sequence[str]) -> None:
+    """Train, score, write, print."""
+    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.policy", description=__doc__, config=FLAT)
+    console = Console()
+
+    def told(scores: dict[str, float]) -> None:
+        line = f"{scores['steps']:>9,} steps   return {scores['return']:.1f}   quality {scores['quality']:.3f}"
+        console.print(line, highlight=False)
+
+    result, _ = run(options.experiment, told)
+    folder = options.runs / result["name"]
+    write_json(folder / "result.json", result)
+    table = Table("policy", "return", "quality", "length", title=f"{options.experiment.test_users:,} test users")
+    of = result["metrics"][RULE]
+    table.add_row(
+        options.experiment.policy, *(f"{e['mean']:.3f} ({e['low']:.3f}–{e['high']:.3f})" for e in of.values())
+    )
+    console.print(table)
+    console.print(f"written to {folder / 'result.json'}")
+
+
+if __name__ == "__main__":
+    main(script)

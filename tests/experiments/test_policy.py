@@ -1,0 +1,58 @@
+"""Policies trained and scored by the script, on few users."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import policy
+from experiments.policy import RULE, PolicyExperiment
+from papers_repro import records
+from papers_repro.paper import Cell
+from rec_jax.config import from_json, to_json
+from rec_jax.errors import InputError
+from rec_jax.policies.slateq import SlateQ
+
+SMALL = SlateQ(layers=(8,), users=8, batch=16, remembered=60, warmup=20)
+QUICK = PolicyExperiment("QL-TT-GS", SMALL, steps=800, every=400, test_users=50, valid_users=20)
+
+
+def test_a_policy_is_trained_validated_and_scored_once() -> None:
+    told = list[dict[str, float]]()
+    result, per_user = policy.run(QUICK, told.append)
+    assert [point["steps"] for point in told] == [400, 800]
+    assert result["training"]["curve"] == told
+    assert result["test_scored"] == 1
+    assert per_user[f"{RULE}/return"].shape == (50,)
+    assert result["metrics"][RULE]["return"]["mean"] == pytest.approx(per_user[f"{RULE}/return"].mean())
+    again, same = policy.run(QUICK)
+    assert again["metrics"] == result["metrics"]
+    np.testing.assert_array_equal(same[f"{RULE}/return"], per_user[f"{RULE}/return"])
+
+
+def test_the_name_says_how_slateq_learns_and_the_record_is_the_cells() -> None:
+    assert (QUICK.agent.rule, QUICK.agent.target, QUICK.agent.serve) == ("q", "T", "G")
+    stored = json.loads(json.dumps(to_json(QUICK)))
+    assert from_json(PolicyExperiment, stored) == QUICK
+    record = {"experiment": stored, "seed": 1}
+    assert records.matches(record, Cell("x", QUICK))
+    assert not records.matches(record, Cell("x", PolicyExperiment("QL-TT-TS", SMALL, steps=800)))
+    assert records.choice_of("slateq", Cell("x", QUICK)) is None
+
+
+def test_the_command_writes_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy.script(["interest", "--test-users", "40", "--runs", str(tmp_path)])
+    (path,) = tmp_path.glob("*/result.json")
+    stored = json.loads(path.read_text())
+    assert stored["metrics"][RULE]["return"]["low"] < stored["metrics"][RULE]["return"]["high"]
+    assert "40 test users" in capsys.readouterr().out
+
+
+def test_bad_flags_are_told() -> None:
+    with pytest.raises(InputError, match="no policy 'QL-OTGS': did you mean QL-OT-GS"):
+        PolicyExperiment("QL-OTGS")
+    with pytest.raises(InputError, match="--test-users 0"):
+        PolicyExperiment("random", test_users=0)
+    with pytest.raises(InputError, match="slate 11: expected from 1 to 10"):
+        policy.run(PolicyExperiment("random", slate=11))
