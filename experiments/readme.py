@@ -182,6 +182,26 @@ def tables(record: dict[str, Any]) -> str:
     )
 
 
+def simulators(record: dict[str, Any]) -> str:
+    """The table of the simulators' benchmark."""
+    lines = ["| simulator | rec_jax | return | RecSim | return | ratio |", "|---|---|---|---|---|---|"]
+    for row in record["rows"]:
+        cells = [row["simulator"]]
+        for system in ("rec_jax", "recsim"):
+            of = row[system]
+            cells += [f"{of['steps_per_second']:,.0f} steps/s", f"{of['return']:.2f} ± {of['return_se']:.2f}"]
+        lines.append("| " + " | ".join([*cells, f"{row['ratio']:.0f}"]) + " |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Steps of live users under random slates of 2 of 10 documents, all features made; return with its standard "
+            f"error; {record['machine']['cores']} cores. `python -m experiments.benchmarks.simulators`; record: "
+            "[simulators.json](experiments/records/simulators.json).",
+        ]
+    )
+
+
 def papers() -> str:
     """How the cells of the published tables came out."""
     return "\n".join(overview([standing(name) for name in names()], "papers_repro/"))
@@ -196,6 +216,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "ials": ials,
     "ease": ease,
     "tables": tables,
+    "simulators": simulators,
 }
 
 

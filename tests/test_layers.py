@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("wandb", "transformers", "orbax", "matplotlib", "torch")
-ORDER = ["data", "models", "objectives", "baselines", "train", "evaluate", "tracking", "fusion"]
+ORDER = ["data", "models", "objectives", "baselines", "train", "evaluate", "tracking", "fusion", "simulate", "policies"]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "rec_jax").rglob("*.py")
@@ -35,6 +35,12 @@ def test_a_lower_layer_never_imports_a_higher_one(layer: str) -> None:
     for path in (ROOT / "rec_jax" / layer).rglob("*.py"):
         for name in imported(path):
             assert not name.startswith(("experiments", "papers_repro", *higher)), (path, name)
+
+
+def test_policies_know_simulators_by_their_interface_alone() -> None:
+    known = {f"rec_jax.simulate.{name}" for name in ("base", "draws")}
+    for path in (ROOT / "rec_jax" / "policies").rglob("*.py"):
+        assert {name for name in imported(path) if name.startswith("rec_jax.simulate")} <= known, path
 
 
 def test_the_library_never_imports_the_scripts() -> None:
