@@ -93,7 +93,7 @@ class GRU(nn.Module):
         self.kernels = [self.param(f"kernel_{of}", orthogonal, (self.width, self.width)) for of in "rzn"]
         self.bias = self.param("bias", nn.initializers.zeros, (self.width,))
 
-    def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+    def __call__(self, x: Float[Array, "b t e"]) -> Float[Array, "b t d"]:
         """The state after every position."""
         shares = self.inputs(x).swapaxes(0, 1)
         kernel, bias = jnp.concatenate(self.kernels, axis=1), self.bias

@@ -1,24 +1,82 @@
 """What a document is worth to a user, as a Flax module over both."""
 
+from typing import Literal, TypeAlias
+
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from rec_jax.models.attention import MultiHead
+from rec_jax.models.gru4rec import GRU
+from rec_jax.models.layers import Dense, FeedForward
+
+Torso: TypeAlias = Literal["none", "dnn", "gru", "transformer"]
+"""How what a user did is read."""
+
+
+class History(nn.Module):
+    """A vector [n w] of what each user did: the torso below the Q network. Without events it is one of zeros.
+
+    - dnn: the events side by side, through a layer;
+    - gru: the state of a gated recurrent unit after the last event (Cho et al., EMNLP 2014);
+    - transformer: one block of causal self-attention with learnt places, at the last event (Vaswani et al., 2017).
+    """
+
+    kind: Torso
+    width: int = 32
+    heads: int = 2
+
+    @nn.compact
+    def __call__(self, history: Float[Array, "n t h"], events: Int[Array, "n"]) -> Float[Array, "n w"]:
+        """From the events, the earliest first, of which the first `events` are real."""
+        n, t, _ = history.shape
+        real = jnp.arange(t) < events[:, None]
+        x = jnp.where(real[:, :, None], history, 0)
+        if self.kind == "dnn":
+            share = events[:, None] / t  # tells no event from one whose features are 0
+            found = nn.relu(Dense(self.width)(jnp.concatenate([x.reshape(n, -1), share], axis=1)))
+        elif self.kind == "gru":
+            found = _at_last(GRU(self.width)(x), events)
+        else:
+            places = self.param("places", nn.initializers.normal(0.02), (t, self.width))
+            x = Dense(self.width)(x) + places
+            normed = nn.LayerNorm()(x)
+            x = x + MultiHead(self.width, self.heads, 0.0, causal=True)(normed, normed)
+            found = _at_last(x + FeedForward(2 * self.width, 0.0)(nn.LayerNorm()(x)), events)
+        return jnp.where(events[:, None] > 0, found, 0)
+
+
+def _at_last(states: Float[Array, "n t w"], events: Int[Array, "n"]) -> Float[Array, "n w"]:
+    return jnp.take_along_axis(states, jnp.maximum(events - 1, 0)[:, None, None], axis=1)[:, 0]
 
 
 class QNetwork(nn.Module):
     """Q [n c] of each document for its user: an MLP over both vectors, `layers` wide, and one number at its end.
 
     The first layer's product is made apart for users and documents and added up, which is the same as over both
-    joined, and c times less work for the users. `dueling`: a value of the user's state, plus what a document adds to
-    it, less the mean of that over all documents (Wang et al., ICML 2016, Eq. 9). SlateQ's network is (256, 32).
+    joined, and c times less work for the users. `torso`: what the user did is read too, and stands beside the user's
+    features. `dueling`: a value of the user's state, plus what a document adds to it, less the mean of that over all
+    documents (Wang et al., ICML 2016, Eq. 9). SlateQ's network is (256, 32).
     """
 
     layers: tuple[int, ...] = (256, 32)
     dueling: bool = False
+    torso: Torso = "none"
+    torso_width: int = 32
 
     @nn.compact
-    def __call__(self, user: Float[Array, "n u"], documents: Float[Array, "n c d"]) -> Float[Array, "n c"]:
-        """Of each document."""
+    def __call__(
+        self,
+        user: Float[Array, "n u"],
+        documents: Float[Array, "n c d"],
+        history: Float[Array, "n t h"] | None = None,
+        events: Int[Array, "n"] | None = None,
+    ) -> Float[Array, "n c"]:
+        """Of each document. A torso needs `history` and `events`; ValueError: they are not given."""
+        if self.torso != "none":
+            if history is None or events is None:
+                raise ValueError(f"the torso {self.torso!r} reads what users did: give history and events")
+            user = jnp.concatenate([user, History(self.torso, self.torso_width)(history, events)], axis=1)
         first, *others = self.layers
         joined = nn.Dense(first)(user)[:, None, :] + nn.Dense(first, use_bias=False)(documents)
         found = self._rest(nn.relu(joined), others)

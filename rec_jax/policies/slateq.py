@@ -30,7 +30,7 @@ from rec_jax.errors import InputError, did_you_mean
 from rec_jax.models.base import Leaf
 from rec_jax.policies import learning, replay
 from rec_jax.policies.fixed import random_slates
-from rec_jax.policies.networks import QNetwork
+from rec_jax.policies.networks import QNetwork, Torso
 from rec_jax.policies.slates import BUILDERS, value
 from rec_jax.simulate.base import Observation, Simulator
 
@@ -50,6 +50,9 @@ class SlateQ:
     """Builder of the slates that are shown."""
     layers: tuple[int, ...] = (256, 32)
     dueling: bool = False
+    torso: Torso = "none"
+    """What reads the users' last steps, where the simulator is `Remembering`."""
+    torso_width: int = 32
     double: bool = False
     """Build the next slate by the network that learns, and value it by the target network."""
     q_none: bool = False
@@ -83,7 +86,7 @@ class SlateQ:
         for name in ("discount", "explore", "explore_last", "target_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected a share, from 0 to 1")
-        for name in ("steps_ahead", "batch", "users", "target_every"):
+        for name in ("steps_ahead", "batch", "users", "target_every", "torso_width"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected at least 1")
         if not self.steps_ahead < self.warmup <= self.remembered:
@@ -152,21 +155,25 @@ class Agent(NamedTuple):
 
 def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = None) -> Agent:
     """The agent for a simulator whose users choose by `weigh`. `axis`: the name of the devices' axis, whose gradients
-    are averaged; each device then has users of its own.
+    are averaged; each device then has users of its own. InputError: a torso, and a simulator that remembers nothing.
     """
-    network = QNetwork(agent.layers, agent.dueling)
+    if agent.torso != "none" and simulator.observe(simulator.reset(jax.random.key(0), 1)).history is None:
+        raise InputError(
+            f"torso {agent.torso!r}: {simulator.name} remembers no steps; wrap it as Remembering(…, length)"
+        )
+    network = QNetwork(agent.layers, agent.dueling, agent.torso, agent.torso_width)
     optimizer = optax.adam(agent.learning_rate)
     explore = optax.linear_schedule(agent.explore, agent.explore_last, max(1, agent.explore_steps))
     n, k = agent.users, simulator.slate
 
-    def applied(params: Any, user: Float[Array, "n u"], documents: Float[Array, "n c d"]) -> Array:
-        return jnp.asarray(network.apply(params, user, documents))
+    def applied(params: Any, seen: Observation, documents: Float[Array, "n c d"]) -> Array:
+        return jnp.asarray(network.apply(params, seen.user, documents, seen.history, seen.events))
 
     def q_of(params: Any, seen: Observation) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
         if not agent.q_none:
-            return applied(params, seen.user, seen.documents), jnp.zeros(len(seen.user))
+            return applied(params, seen, seen.documents), jnp.zeros(len(seen.user))
         none = jnp.zeros_like(seen.documents[:, :1])
-        found = applied(params, seen.user, jnp.concatenate([seen.documents, none], axis=1))
+        found = applied(params, seen, jnp.concatenate([seen.documents, none], axis=1))
         return found[:, :-1], found[:, -1]
 
     def act(params: Any, key: Key[Array, ""], seen: Observation) -> Int[Array, "n k"]:
@@ -177,7 +184,7 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
         of_params, of_users = jax.random.split(key)
         users = simulator.reset(of_users, n)
         seen = simulator.observe(users)
-        params = network.init(of_params, seen.user, seen.documents)
+        params = network.init(of_params, seen.user, seen.documents, seen.history, seen.events)
         nothing = jnp.zeros(n)
         entry = Entry(seen, jnp.zeros((n, k), jnp.int32), jnp.zeros(n, jnp.int32), nothing, nothing)
         return AgentState(
@@ -219,7 +226,7 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
             every, none = q_of(params, seen)
             q = jnp.where(chosen, learning.of_actions(every, jnp.maximum(now.place, 0)), none)
         else:
-            q = applied(params, seen.user, document)[:, 0]
+            q = applied(params, seen, document)[:, 0]
         error = jax.lax.stop_gradient(aim) - q
         counts = jnp.ones_like(error) if agent.q_none else chosen.astype(jnp.float32)
         weights = counts * (replay.importance(drawn.odds, agent.correction) if agent.priority else 1.0)

@@ -17,6 +17,10 @@ class Observation(NamedTuple):
     """What is known of the users themselves; u is 0 where a simulator hides it all."""
     documents: Float[Array, "n c d"]
     """Features of each user's candidates."""
+    history: Float[Array, "n t h"] | None = None
+    """The last steps of each user, the earliest first, zeros past the end; None where none are remembered."""
+    events: Int[Array, "n"] | None = None
+    """How many of them there are."""
 
 
 class Response(NamedTuple):

@@ -11,10 +11,12 @@ import pytest
 from jaxtyping import Array, Key
 
 from rec_jax.errors import InputError
+from rec_jax.policies.networks import Torso
 from rec_jax.policies.slateq import AgentState, SlateQ, make, named
 from rec_jax.simulate.base import Observation, Response, Simulator
 from rec_jax.simulate.choice import Logit, choose
 from rec_jax.simulate.episodes import many_episodes
+from rec_jax.simulate.history import Remembering
 from rec_jax.simulate.interest_evolution import InterestEvolution
 
 SIZE, SLATE, END, GAMMA = 3, 2, 0.1, 0.9
@@ -28,8 +30,12 @@ class World(NamedTuple):
 
 @dataclass(frozen=True)
 class Small:
-    """Three states; document i leads from s to (s + i) mod 3, no choice stays; a session ends with chance .1."""
+    """Three states; document i leads from s to (s + i) mod 3, no choice stays; a session ends with chance .1.
 
+    `hidden`: a policy does not see which state it is; sessions then begin in the first.
+    """
+
+    hidden: bool = False
     name: str = "small"
     candidates: int = SIZE
     slate: int = SLATE
@@ -38,11 +44,12 @@ class Small:
     ends: bool = True
 
     def reset(self, key: Key[Array, ""], n: int) -> World:
-        return World(jax.random.randint(key, (n,), 0, SIZE))
+        return World(jax.random.randint(key, (n,), 0, 1 if self.hidden else SIZE))
 
     def observe(self, state: World) -> Observation:
         n = len(state.place)
-        return Observation(jax.nn.one_hot(state.place, SIZE), jnp.tile(jnp.eye(SIZE), (n, 1, 1)))
+        user = jnp.zeros((n, SIZE)) if self.hidden else jax.nn.one_hot(state.place, SIZE)
+        return Observation(user, jnp.tile(jnp.eye(SIZE), (n, 1, 1)))
 
     def weigh(self, seen: Observation) -> tuple[Array, Array]:
         return jnp.exp(seen.user @ jnp.asarray(LIKING, jnp.float32)), jnp.ones(len(seen.user))
@@ -50,7 +57,7 @@ class Small:
     def step(self, key: Key[Array, ""], state: World, slates: Array) -> tuple[World, Response]:
         n, k = slates.shape
         of_choice, of_end = jax.random.split(key)
-        weights, none = self.weigh(self.observe(state))
+        weights, none = jnp.exp(jnp.asarray(LIKING, jnp.float32))[state.place], jnp.ones(n)
         shown = jnp.take_along_axis(weights, slates, axis=1)
         chosen = choose(jax.random.uniform(of_choice, (n,)), shown, none)
         clicked = chosen[:, None] == jnp.arange(k)
@@ -143,6 +150,24 @@ def test_looking_ahead_changes_what_is_shown() -> None:
     """Or the test above would show nothing."""
     assert exact("best")[2] != exact("myopic")[2]
     assert np.abs(exact("best")[0] - exact("random")[0]).max() > 1
+
+
+def test_memory_makes_up_for_a_state_that_is_hidden() -> None:
+    """What was clicked tells where the session is: the torsos earn more than a network that sees nothing."""
+    agent, earned = replace(BASE, explore_last=0.2, explore_steps=1000), {}
+    torsos: tuple[Torso, ...] = ("none", "gru", "transformer")
+    for torso in torsos:
+        world = Remembering(Small(hidden=True), 8)
+        made = make(replace(agent, torso=torso, torso_width=16), world, Small().weigh)
+        state = jax.jit(made.chunk)(jax.jit(made.init)(jax.random.key(0)), jax.random.key(1), jnp.int32(2500))
+        earned[torso] = many_episodes(world, made.act, state.params, jax.random.key(2), 4000).reward.mean()
+    assert earned["gru"] > 1.1 * earned["none"]
+    assert earned["transformer"] > 1.1 * earned["none"]
+
+
+def test_a_torso_needs_a_memory() -> None:
+    with pytest.raises(InputError, match="small remembers no steps"):
+        make(replace(BASE, torso="gru"), Small(), Small().weigh)
 
 
 def test_chunks_do_not_change_a_training_and_seeds_do() -> None:
