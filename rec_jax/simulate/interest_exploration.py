@@ -2,8 +2,8 @@
 arXiv:1909.04847).
 
 Users are of two kinds, each with a topic of its own, and nothing of it can be seen. One topic is made with more quality
-than the other, so that a policy which follows clicks alone never learns who would rather have the other. Users do not
-change, and their sessions do not end.
+than the other, and a policy that goes by quality never learns who would rather have the other: with RecSim's numbers it
+loses next to nothing by that (`experiments.explore`). Users do not change, and their sessions do not end.
 
 Checked against RecSim itself: tests/simulate/test_recsim.py.
 """
@@ -99,13 +99,23 @@ class InterestExploration:
         documents = jnp.concatenate([topics, state.quality[:, :, None]], axis=2)
         return Observation(jnp.zeros((len(state.topics), 0), jnp.float32), documents)
 
+    def scores(self, state: Users) -> Float[Array, "n c"]:
+        """Affinity for its topic plus quality, of each candidate: what users choose by, hidden from policies."""
+        return jnp.take_along_axis(state.affinity, state.topics, axis=1) + state.quality
+
+    def click_chance(self, state: Users, slates: Int[Array, "n k"]) -> Float[Array, "n"]:
+        """The chance that something of the slate is clicked: a step's expected reward."""
+        of_each, of_none = self.choice.weights(jnp.take_along_axis(self.scores(state), slates, axis=1))
+        mass = of_each.sum(axis=1)
+        return mass / (mass + of_none)
+
     def step(self, key: Key[Array, ""], state: Users, slates: Int[Array, "n k"]) -> tuple[Users, Response]:
         """At most one document is clicked: a reward of 1."""
         n, k = slates.shape
         bits = jax.random.bits(key, (n, 1 + 2 * self.candidates), jnp.uint32)
         topics = jnp.take_along_axis(state.topics, slates, axis=1)
         quality = jnp.take_along_axis(state.quality, slates, axis=1)
-        scores = jnp.take_along_axis(state.affinity, topics, axis=1) + quality
+        scores = jnp.take_along_axis(self.scores(state), slates, axis=1)
         chosen = choose(uniform(bits[:, 0]), *self.choice.weights(scores))
         clicked = chosen[:, None] == jnp.arange(k)
         after = Users(state.affinity, *self._documents(bits[:, 1:]))

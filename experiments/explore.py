@@ -1,0 +1,201 @@
+"""Exploration against exploitation: what too little of it costs, and too much.
+
+    python -m experiments.explore                       (about a minute on 2 cores)
+    python -m experiments.explore --users 500 --steps 200
+
+In interest_exploration a user would rather have one topic or the other, and nothing tells which but what the user
+clicks. A bandit of each user's own chooses the topic, whose best documents are shown first, for `--steps` steps; 'by
+quality' shows the best documents of all, and learns nothing. Regret is what was lost in expectation: the chance of a
+click with the best slate there was, less that of the slate shown, added up. Drawn are regret by step, and regret at the
+end by how much is explored; intervals are 95 % over users.
+
+By default both topics are made as well. With RecSim's own numbers (`--world recsim`) the topic that is made better is
+about as good as the other even for those who would rather have that, so that quality alone loses least.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jaxtyping import Array, Float, Int, Key
+from rich.console import Console
+from rich.table import Table
+
+from experiments.cli import main
+from rec_jax.errors import InputError
+from rec_jax.evaluate.report import intervals
+from rec_jax.files import atomic, write_json
+from rec_jax.policies import bandits
+from rec_jax.policies.bandits import Bandit
+from rec_jax.policies.fixed import best
+from rec_jax.randomness import device_key
+from rec_jax.simulate.interest_exploration import InterestExploration, Users
+from rec_jax.tracking.certificate import code_state, machine
+
+EPSILONS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
+SCALES = (0.0, 0.02, 0.1, 0.5, 2.0)
+PRIORS = (0.1, 1.0, 10.0)
+EVEN = (0.5, 0.5)
+"""Mean logarithms of quality, by topic."""
+FIRST = 1e3
+"""Added to the scores of the chosen topic's documents: they come before all others."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How long, and over how many users."""
+
+    users: int = 2000
+    """Users, each with a bandit of its own."""
+    steps: int = 500
+    """Steps of each user."""
+    slate: int = 2
+    """Documents shown."""
+    world: Literal["even", "recsim"] = "even"
+    """Whether both topics are made as well, or as in RecSim."""
+    seed: int = 1
+    """Seed of users and choices: the same users for all rules."""
+    out: Path = Path("runs/explore")
+    """Folder of the record and the plot."""
+
+
+def no_topic(n: int) -> Bandit:
+    """The rule that chooses none for its n users."""
+    nothing = jnp.full(n, -1, jnp.int32)
+    return Bandit(lambda n: (), lambda state, key, context: nothing, lambda state, arm, reward, context: state)
+
+
+def rules(arms: int, n: int) -> dict[str, dict[str, Bandit]]:
+    """By family and amount of exploration, the least first."""
+    return {
+        "epsilon-greedy": {f"{e:g}": bandits.epsilon_greedy(arms, e) for e in EPSILONS},
+        "UCB1, scale": {f"{scale:g}": bandits.ucb1(arms, scale) for scale in SCALES},
+        "KL-UCB": {"": bandits.kl_ucb(arms)},
+        "by quality": {"": no_topic(n)},
+        "Thompson, prior": {f"{prior:g}": bandits.thompson(arms, (prior, prior)) for prior in PRIORS},
+    }
+
+
+class Course(NamedTuple):
+    """What n users lost and clicked, by step."""
+
+    regret: Float[Array, "n t"]
+    clicks: Float[Array, "n t"]
+
+
+def course(world: InterestExploration, bandit: Bandit, key: Key[Array, ""], n: int, steps: int) -> Course:
+    """Sessions of `n` users under a bandit over topics; the users do not depend on the bandit."""
+    context = jnp.zeros((n, world.topics, 0))
+
+    def step(carry: tuple[Users, Any], t: Int[Array, ""]) -> tuple[tuple[Users, Any], tuple[Array, Array]]:
+        users, state = carry
+        of_rule, of_users = jax.random.split(jax.random.fold_in(key, t + 1))
+        arm = bandit.choose(state, of_rule, context)
+        slates = best(users.quality + FIRST * (users.topics == arm[:, None]), world.slate)
+        lost = world.click_chance(users, best(world.scores(users), world.slate)) - world.click_chance(users, slates)
+        after, response = world.step(of_users, users, slates)
+        state = bandit.update(state, arm, response.reward, context)
+        return (after, state), (lost, response.reward)
+
+    first = world.reset(jax.random.fold_in(key, 0), n)
+    _, (lost, clicks) = jax.lax.scan(step, (first, bandit.init(n)), jnp.arange(steps))
+    return Course(jnp.cumsum(lost, axis=0).T, clicks.T)
+
+
+def run(options: Options, told: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
+    """Every rule on the same users: by family and amount, regret at ten places and at the end, with intervals."""
+    world, code = InterestExploration(slate=options.slate), code_state()
+    if options.world == "even":
+        world = replace(world, quality_mean=EVEN)
+    key = device_key(options.seed, "explore")
+    marks = np.unique(np.linspace(1, options.steps, 25).astype(int)) - 1
+    found: dict[str, dict[str, Any]] = {}
+    for family, of_family in rules(world.topics, options.users).items():
+        for amount, bandit in of_family.items():
+            told(f"{family} {amount}".strip())
+            play = jax.jit(partial(course, world, bandit, n=options.users, steps=options.steps))
+            regret, clicks = (np.asarray(x, np.float64) for x in play(key=key))
+            per_user = {str(mark + 1): regret[:, mark] for mark in marks}
+            curve = {at: [e.mean, e.low, e.high] for at, e in intervals(per_user, 1000).items()}
+            found.setdefault(family, {})[amount] = {"curve": curve, "clicks": float(clicks.mean())}
+    settings = {
+        "world": options.world,
+        "users": options.users,
+        "steps": options.steps,
+        "slate": options.slate,
+        "seed": options.seed,
+    }
+    return {"rules": found, **settings, "code": code, "machine": machine(len(jax.devices()))}
+
+
+def at_the_end(of: Mapping[str, Any]) -> list[float]:
+    """[mean, low, high] of a rule's regret at the last step."""
+    return list(of["curve"].values())[-1]
+
+
+def draw(record: Mapping[str, Any], path: Path) -> None:
+    """Regret by step of the best of each family and of epsilon's ends, and regret at the end by amount."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    families = record["rules"]
+    shown = {}
+    for family, of_family in families.items():
+        amount = min(of_family, key=lambda name: at_the_end(of_family[name])[0])
+        shown[f"{family} {amount}".strip()] = of_family[amount]
+    epsilon = families["epsilon-greedy"]
+    for amount in (min(epsilon, key=float), max(epsilon, key=float)):
+        shown.setdefault(f"epsilon-greedy {amount}", epsilon[amount])
+    for number, (name, of) in enumerate(shown.items()):
+        steps = [int(at) for at in of["curve"]]
+        mean, low, high = np.array(list(of["curve"].values())).T
+        left.plot(steps, mean, label=name, color=f"C{number}")
+        left.fill_between(steps, low, high, color=f"C{number}", alpha=0.2, linewidth=0)
+    left.set(xlabel="step", ylabel="clicks lost, in expectation", title="regret: the best of each rule, and the ends")
+    left.legend(frameon=False, fontsize=7)
+    for number, (family, of_family) in enumerate(item for item in families.items() if len(item[1]) > 1):
+        mean, low, high = np.array([at_the_end(of) for of in of_family.values()]).T
+        at = np.linspace(0, 1, len(mean))
+        right.errorbar(at, mean, [mean - low, high - mean], label=family, marker="o", capsize=2, color=f"C{number}")
+        for x, y, amount in zip(at, mean, of_family):
+            right.annotate(amount, (x, y), textcoords="offset points", xytext=(3, 5), fontsize=7)
+    right.set(xlabel="less ← exploration → more", xticks=[], title=f"regret after {record['steps']:,} steps")
+    right.legend(frameon=False, fontsize=7)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    with atomic(path) as file:
+        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+
+
+def script(argv: Sequence[str]) -> None:
+    """Run, write, draw, print."""
+    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.explore", description=__doc__)
+    if min(options.users, options.steps) < 2:
+        raise InputError(f"--users {options.users} --steps {options.steps}: at least 2 are needed")
+    console = Console()
+    with console.status("playing") as status:
+        record = run(options, lambda name: status.update(name))
+    write_json(options.out / "record.json", record)
+    draw(record, options.out / "plot.png")
+    title = f"{options.users:,} users, {options.steps:,} steps"
+    table = Table("rule", "exploration", "clicks lost (95 %)", "clicks a step", title=title)
+    for family, of_family in record["rules"].items():
+        for amount, of in of_family.items():
+            mean, low, high = at_the_end(of)
+            table.add_row(family, amount, f"{mean:.2f} ({low:.2f}–{high:.2f})", f"{of['clicks']:.4f}")
+    console.print(table)
+    console.print(f"written to {options.out}: record.json, plot.png", highlight=False)
+
+
+if __name__ == "__main__":
+    main(script)
