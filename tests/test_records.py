@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments import explore
 from experiments.compare import read_published
 from rec_jax.evaluate.significance import holm
 from rec_jax.registry import BASELINES, parse_experiment
 from rec_jax.tracking.tables import comma_separated, markdown
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = sorted(path.parent for path in (ROOT / "experiments" / "records").glob("*/record.json"))
+RECORDS = ROOT / "experiments" / "records"
+FOLDERS = sorted(path.parent for path in RECORDS.glob("*/record.json") if "systems" in json.loads(path.read_text()))
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -67,3 +69,14 @@ def test_the_record_holds_together(folder: Path) -> None:
 def test_published_values_are_the_papers() -> None:
     record = read(ROOT / "experiments" / "records" / "ml-1m-ncf")
     assert record["published"] == read_published(ROOT / "papers_repro" / "troubling_analysis" / "paper.toml")
+
+
+def test_the_record_of_exploration_is_of_todays_rules_and_shows_what_is_said_of_it() -> None:
+    record = read(RECORDS / "explore")
+    assert record["code"]["differs_from_commit"] is False
+    rules = explore.rules(2, 1)
+    assert {family: list(of) for family, of in record["rules"].items()} == {f: list(of) for f, of in rules.items()}
+    lost = {family: [explore.at_the_end(of) for of in amounts.values()] for family, amounts in record["rules"].items()}
+    for family in ("epsilon-greedy", "UCB1, scale"):  # too little and too much cost more than what lies between
+        best = min(lost[family])
+        assert best[2] < min(lost[family][0][1], lost[family][-1][1])
