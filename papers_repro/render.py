@@ -90,8 +90,8 @@ def _digits(value: float) -> int:
 def _published(value: Published | None) -> str:
     if value is None:
         return "–"
-    shown = "/".join(f"{number:.4f}".lstrip("0").rstrip("0") for number in value.values.values())
-    beside = "/".join(f"{number:.4f}".lstrip("0").rstrip("0") for number in value.beside.values())
+    shown = "/".join(f"{number:.4f}".lstrip("0").rstrip("0").rstrip(".") for number in value.values.values())
+    beside = "/".join(f"{number:.4f}".lstrip("0").rstrip("0").rstrip(".") for number in value.beside.values())
     said = f"{shown} [{value.grade}]" + (f" {value.source}" if value.source else "")
     return said + (f"; its best baseline {beside}" if beside else "")
 

@@ -13,6 +13,7 @@ from rec_jax.policies.slateq import SlateQ
 LEARNED = ("MYOP-TS", "MYOP-GS", "SARSA-TS", "SARSA-GS", "QL-TT-TS", "QL-GT-GS", "QL-OT-TS", "QL-OT-GS", "QL-OT-OS")
 FIXED = ("random", "interest", "good topics")
 PAPER = SlateQ(discount=1.0)
+NONE = SlateQ(discount=1.0, q_none=True)
 FAR = SlateQ(discount=1.0, q_none=True, steps_ahead=10, warmup=100)
 NEAR = SlateQ(discount=1.0, q_none=True, steps_ahead=5)
 
@@ -27,8 +28,10 @@ def cells() -> list[Cell]:
         for name in LEARNED:
             experiment = PolicyExperiment(name, PAPER, choice=choice)  # type: ignore[arg-type]
             found.append(Cell(f"{name}{after}", experiment, 5, True, minutes=1))
+        none = PolicyExperiment("QL-OT-OS", NONE, choice=choice)  # type: ignore[arg-type]
         far = PolicyExperiment("QL-OT-OS", FAR, choice=choice)  # type: ignore[arg-type]
         known = PolicyExperiment("QL-OT-OS", NEAR, choice=choice, known_budget=True)  # type: ignore[arg-type]
+        found.append(Cell(f"QL-OT-OS-none{after}", none, 5, True, minutes=1))
         found.append(Cell(f"QL-OT-OS-far{after}", far, 5, True, minutes=1))
         found.append(Cell(f"QL-OT-OS-far-budget{after}", known, 5, True, minutes=1))
     return found
