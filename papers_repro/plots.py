@@ -43,8 +43,13 @@ def series(paper: Paper, lines: Mapping[str, Line], judged: Mapping[str, Publish
         handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
     if handles:
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
-    figure.suptitle(f"{paper.title}: published and ours", fontsize=10)
+    figure.suptitle(f"{_short(paper)}: published and ours", fontsize=10)
     _save(figure, path)
+
+
+def _short(paper: Paper) -> str:
+    """What a long title begins with: the name of the method."""
+    return paper.title.partition(":")[0]
 
 
 def _panel(axes: Any, of: Series, lines: Mapping[str, Line], judged: Mapping[str, Published]) -> None:
@@ -104,7 +109,7 @@ def learning(paper: Paper, counted: Mapping[str, Mapping[int, Record]], path: Pa
         color, style = f"C{number % 10}", ("-", "--", ":")[number // 10 % 3]
         axes.plot(steps, values.mean(axis=0), style, color=color, label=name, linewidth=1.2)
         axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.12, linewidth=0)
-    axes.set(xlabel="steps of users", ylabel=f"{paper.shown[0]}, validation users", title=paper.title)
+    axes.set(xlabel="steps of users", ylabel=f"{paper.shown[0]}, validation users", title=_short(paper))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=7)
