@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli import FLAT, main
-from experiments.recsim import POLICIES as FIXED
+from experiments.recsim import policies
 from rec_jax.config import to_json
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.report import intervals
@@ -73,8 +73,7 @@ class PolicyExperiment:
     """Seed of everything random in training."""
 
     def __post_init__(self) -> None:
-        fixed = FIXED["interest_evolution"]
-        if self.policy not in fixed and self.agent != named(self.policy, self.agent):
+        if self.learns and self.agent != named(self.policy, self.agent):
             # The name says it; two fields that could disagree would make one of them a lie.
             object.__setattr__(self, "agent", named(self.policy, self.agent))
         for name in ("steps", "test_users", "valid_users", "every"):
@@ -84,7 +83,7 @@ class PolicyExperiment:
     @property
     def learns(self) -> bool:
         """Whether there is anything to train."""
-        return self.policy not in FIXED["interest_evolution"]
+        return self.policy not in policies(self.slate)["interest_evolution"]
 
     @property
     def world(self) -> InterestEvolution:
@@ -113,8 +112,10 @@ def run(experiment: PolicyExperiment, told: Told = lambda scores: None) -> tuple
     `told` hears validation's scores as they come. Raises Diverged where parameters are not finite.
     """
     code, began, world = code_state(), time.monotonic(), experiment.world
-    curve, params, act = list[dict[str, float]](), None, _fixed(experiment.policy, world.slate)
-    if experiment.learns:
+    curve, params = list[dict[str, float]](), None
+    if not experiment.learns:
+        act = policies(world.slate)["interest_evolution"][experiment.policy]
+    else:
         made, init, chunk = _compiled(experiment.agent, world)
         act, key = made.act, device_key(experiment.seed, "train")
         state = init(device_key(experiment.seed, "init"))
@@ -154,19 +155,6 @@ def _compiled(agent: SlateQ, world: InterestEvolution) -> tuple[Agent, Any, Any]
     """The agent and its compiled functions, one for all seeds."""
     made = make(agent, world, world.weights)
     return made, jax.jit(made.init), jax.jit(made.chunk, donate_argnums=0)
-
-
-@lru_cache(maxsize=8)
-def _fixed(policy: str, slate: int) -> Act:
-    from functools import partial
-
-    from rec_jax.policies.fixed import interest, random_slates, scored
-
-    if policy == "random":
-        return partial(random_slates, k=slate)
-    if policy == "interest":
-        return scored(interest, slate)
-    return scored(lambda seen: jnp.argmax(seen.documents, axis=2).astype(jnp.float32), slate)
 
 
 def scored(world: InterestEvolution, act: Act, params: Any, part: str, n: int) -> dict[str, np.ndarray]:

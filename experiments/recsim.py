@@ -42,24 +42,32 @@ SIMULATORS: dict[str, Callable[[], Simulator]] = {
     "interest_exploration": InterestExploration,
     "long_term_satisfaction": LongTermSatisfaction,
 }
-POLICIES: dict[str, dict[str, Act]] = {
-    "interest_evolution": {
-        "random": partial(random_slates, k=SLATE),
-        "interest": scored(interest, SLATE),
-        "good topics": scored(lambda seen: jnp.argmax(seen.documents, axis=2).astype(jnp.float32), SLATE),
-    },
-    "interest_exploration": {
-        "random": partial(random_slates, k=SLATE),
-        "quality": scored(lambda seen: seen.documents[:, :, 2], SLATE),
-        "second topic": scored(lambda seen: seen.documents[:, :, 1], SLATE),
-    },
-    "long_term_satisfaction": {
-        "random": partial(random_slates, k=SLATE),
-        "choc": scored(lambda seen: seen.documents[:, :, 0], SLATE),
-        "kale": scored(lambda seen: -seen.documents[:, :, 0], SLATE),
-    },
-}
-"""By simulator and name, as `recsim_episodes.py` has them."""
+
+
+@cache
+def policies(slate: int) -> dict[str, dict[str, Act]]:
+    """By simulator and name, as `recsim_episodes.py` has them: fixed policies that show `slate` documents."""
+    at_random = partial(random_slates, k=slate)
+    return {
+        "interest_evolution": {
+            "random": at_random,
+            "interest": scored(interest, slate),
+            "good topics": scored(lambda seen: jnp.argmax(seen.documents, axis=2).astype(jnp.float32), slate),
+        },
+        "interest_exploration": {
+            "random": at_random,
+            "quality": scored(lambda seen: seen.documents[:, :, 2], slate),
+            "second topic": scored(lambda seen: seen.documents[:, :, 1], slate),
+        },
+        "long_term_satisfaction": {
+            "random": at_random,
+            "choc": scored(lambda seen: seen.documents[:, :, 0], slate),
+            "kale": scored(lambda seen: -seen.documents[:, :, 0], slate),
+        },
+    }
+
+
+POLICIES = policies(SLATE)
 STATISTICS = {
     "interest_evolution": ("reward", "length", "clicks", "quality", "topic", "drift"),
     "interest_exploration": ("reward", "quality", "topic"),
