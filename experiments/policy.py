@@ -14,11 +14,12 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,13 +33,14 @@ from experiments.recsim import policies
 from rec_jax.config import to_json
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.files import write_json
+from rec_jax.files import append_line, make_folder, read_lines, write_json, write_lines
 from rec_jax.policies.slateq import Agent, SlateQ, make, named
 from rec_jax.randomness import device_key
 from rec_jax.simulate.choice import Cascade, ChoiceModel, Logit, Proportional
 from rec_jax.simulate.episodes import Act, Episodes, many_episodes
 from rec_jax.simulate.interest_evolution import InterestEvolution
 from rec_jax.tracking.certificate import code_state, machine
+from rec_jax.train.checkpoints import Checkpoints
 
 CHOICES: dict[str, ChoiceModel] = {"logit": Logit(), "proportional": Proportional(), "cascade": Cascade()}
 RULE = "test users"
@@ -106,31 +108,22 @@ class PolicyExperiment:
 Told = Callable[[dict[str, float]], None]
 
 
-def run(experiment: PolicyExperiment, told: Told = lambda scores: None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def run(
+    experiment: PolicyExperiment, told: Told = lambda scores: None, folder: Path | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(result, by rule and metric the values of each test user): train, score once on test.
 
-    `told` hears validation's scores as they come. Raises Diverged where parameters are not finite.
+    `told` hears validation's scores as they come. With a `folder` the training is saved there at each of them, and goes
+    on from where it was cut off. Raises Diverged where parameters are not finite.
     """
     code, began, world = code_state(), time.monotonic(), experiment.world
     curve, params = list[dict[str, float]](), None
-    if not experiment.learns:
-        act = policies(world.slate)["interest_evolution"][experiment.policy]
+    if experiment.learns:
+        act = _compiled(experiment.agent, world)[0].act
+        with _saved(folder) as saved:
+            params = _trained(experiment, curve, told, saved)
     else:
-        made, init, chunk = _compiled(experiment.agent, world)
-        act, key = made.act, device_key(experiment.seed, "train")
-        state = init(device_key(experiment.seed, "init"))
-        many = experiment.agent.users
-        while int(state.step) * many < experiment.steps:
-            left = -(-experiment.steps // many) - int(state.step)
-            state = chunk(state, key, jnp.int32(min(left, -(-experiment.every // many))))
-            if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)):
-                raise Diverged(
-                    f"a parameter became NaN or infinite by step {int(state.step)}; try a lower learning rate"
-                )
-            found = scored(world, act, state.params, "valid", experiment.valid_users)
-            curve.append({"steps": int(state.step) * many, "loss": float(state.loss), **_means(found)})
-            told(curve[-1])
-        params = state.params
+        act = policies(world.slate)["interest_evolution"][experiment.policy]
     trained = time.monotonic() - began
     per_user = scored(world, act, params, "test", experiment.test_users)
     took = time.monotonic() - began
@@ -148,6 +141,47 @@ def run(experiment: PolicyExperiment, told: Told = lambda scores: None) -> tuple
         "times": {"train_seconds": trained, "total_seconds": took},
     }
     return result, {f"{RULE}/{name}": values for name, values in per_user.items()}
+
+
+class Saved(NamedTuple):
+    """Where a training is saved: its states, and its curve, a line of JSON a score."""
+
+    store: Checkpoints
+    curve: Path
+
+
+@contextmanager
+def _saved(folder: Path | None) -> Iterator[Saved | None]:
+    if folder is None:
+        yield None
+        return
+    with closing(Checkpoints(folder / "checkpoints")) as store:
+        yield Saved(store, folder / "curve.jsonl")
+
+
+def _trained(experiment: PolicyExperiment, curve: list[dict[str, float]], told: Told, saved: Saved | None) -> Any:
+    """The parameters after all steps; `curve` grows by a score each `every` steps."""
+    world, many = experiment.world, experiment.agent.users
+    made, init, chunk = _compiled(experiment.agent, world)
+    key, state = device_key(experiment.seed, "train"), init(device_key(experiment.seed, "init"))
+    if saved is not None and (found := saved.store.restore(jax.device_get(state))) is not None:
+        state = jax.device_put(found)
+        # A score whose state was not saved in time comes again.
+        curve += [point for point in read_lines(saved.curve) if point["steps"] <= int(state.step) * many]
+        write_lines(saved.curve, curve)
+    while int(state.step) * many < experiment.steps:
+        left = -(-experiment.steps // many) - int(state.step)
+        state = chunk(state, key, jnp.int32(min(left, -(-experiment.every // many))))
+        steps = int(state.step)
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)):
+            raise Diverged(f"a parameter became NaN or infinite by step {steps}; try a lower learning rate")
+        means = _means(scored(world, made.act, state.params, "valid", experiment.valid_users))
+        curve.append({"steps": steps * many, "loss": float(state.loss), **means})
+        told(curve[-1])
+        if saved is not None:
+            append_line(saved.curve, curve[-1])
+            saved.store.save(steps, jax.device_get(state))
+    return state.params
 
 
 @lru_cache(maxsize=4)
@@ -179,6 +213,8 @@ class Options:
     experiment: PolicyExperiment
     runs: Path = Path("runs")
     """Folder of runs."""
+    resume: bool = False
+    """Go on where this experiment's training was cut off, or start where there is none."""
 
 
 def script(argv: Sequence[str]) -> None:
@@ -190,8 +226,10 @@ def script(argv: Sequence[str]) -> None:
         line = f"{scores['steps']:>9,} steps   return {scores['return']:.1f}   quality {scores['quality']:.3f}"
         console.print(line, highlight=False)
 
-    result, _ = run(options.experiment, told)
-    folder = options.runs / result["name"]
+    folder = options.runs / options.experiment.name
+    if folder.exists() and not options.resume:
+        raise InputError(f"{folder}: holds a run already; continue it with --resume, or choose other --runs")
+    result, _ = run(options.experiment, told, make_folder(folder))
     write_json(folder / "result.json", result)
     table = Table("policy", "return", "quality", "length", title=f"{options.experiment.test_users:,} test users")
     of = result["metrics"][RULE]

@@ -106,7 +106,8 @@ def run_unit(
     """Tune where the cell asks for it, run, and append the record."""
     experiment, about = unit.cell.experiment, read(paper)
     if isinstance(experiment, PolicyExperiment):
-        result, per_user = policy.run(dataclasses.replace(experiment, seed=unit.seed))
+        experiment = dataclasses.replace(experiment, seed=unit.seed)
+        result, per_user = policy.run(experiment, folder=make_folder(runtime.runs / experiment.name))
         _keep(paper, about, unit, result, per_user, tell)
         return
     key = (experiment.data, experiment.preparation, experiment.protocol, experiment.stopping.rule)

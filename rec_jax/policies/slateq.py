@@ -13,7 +13,8 @@ Where this differs from the paper:
 1. Many users at once, and one step of the optimiser after each step of all of them; the paper's has one user.
 2. `q_none`: what choosing none is worth can be learnt too, as that of a document of zeros; without, it counts 0 and
    nothing is learnt from steps without a choice, as in the authors' released code.
-3. `InterestEvolution(known_budget=True)` shows how much time is left, which the paper's agent is not told.
+3. Several steps ahead are those of the policy that acted, its random slates among them, without a correction.
+4. `InterestEvolution(known_budget=True)` shows how much time is left, which the paper's agent is not told.
 """
 
 from collections.abc import Callable

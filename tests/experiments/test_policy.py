@@ -12,6 +12,7 @@ from papers_repro import records
 from papers_repro.paper import Cell
 from rec_jax.config import from_json, to_json
 from rec_jax.errors import InputError
+from rec_jax.files import read_lines
 from rec_jax.policies.slateq import SlateQ
 
 SMALL = SlateQ(layers=(8,), users=8, batch=16, remembered=60, warmup=20)
@@ -31,6 +32,26 @@ def test_a_policy_is_trained_validated_and_scored_once() -> None:
     np.testing.assert_array_equal(same[f"{RULE}/return"], per_user[f"{RULE}/return"])
 
 
+class CutOffError(Exception):
+    pass
+
+
+def test_a_training_cut_off_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    def cut(scores: dict[str, float]) -> None:
+        if scores["steps"] == 800:  # told before it is saved
+            raise CutOffError
+
+    with pytest.raises(CutOffError):
+        policy.run(QUICK, cut, tmp_path)
+    assert [point["steps"] for point in read_lines(tmp_path / "curve.jsonl")] == [400]
+    told = list[dict[str, float]]()
+    result, _ = policy.run(QUICK, told.append, tmp_path)
+    assert [point["steps"] for point in told] == [800]
+    whole, _ = policy.run(QUICK)
+    assert result["training"] == whole["training"]
+    assert result["metrics"] == whole["metrics"]
+
+
 def test_the_name_says_how_slateq_learns_and_the_record_is_the_cells() -> None:
     assert (QUICK.agent.rule, QUICK.agent.target, QUICK.agent.serve) == ("q", "T", "G")
     stored = json.loads(json.dumps(to_json(QUICK)))
@@ -47,6 +68,8 @@ def test_the_command_writes_a_result(tmp_path: Path, capsys: pytest.CaptureFixtu
     stored = json.loads(path.read_text())
     assert stored["metrics"][RULE]["return"]["low"] < stored["metrics"][RULE]["return"]["high"]
     assert "40 test users" in capsys.readouterr().out
+    with pytest.raises(InputError, match="holds a run already; continue it with --resume"):
+        policy.script(["interest", "--test-users", "40", "--runs", str(tmp_path)])
 
 
 def test_bad_flags_are_told() -> None:
