@@ -138,8 +138,6 @@ class AgentState:
     opt_state: Any
     memory: Any
     loss: Leaf  # float32, of the last step
-    reward: Leaf  # float32: sum of all rewards so far
-    sessions: Leaf  # float32: that have ended so far
 
 
 class Agent(NamedTuple):
@@ -196,8 +194,6 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
             opt_state=optimizer.init(params),
             memory=replay.empty(entry, agent.remembered),
             loss=jnp.float32(0),
-            reward=jnp.float32(0),
-            sessions=jnp.float32(0),
         )
 
     def next_value(params: Any, target: Any, then: Entry) -> Float[Array, "b"]:
@@ -264,8 +260,6 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
             step=state.step + 1,
             users=users,
             memory=replay.add(state.memory, entry),
-            reward=state.reward + response.reward.sum(),
-            sessions=state.sessions + done.sum(),
         )
         return jax.lax.cond(state.step >= agent.warmup, lambda s: learn(s, of_sample), lambda s: s, state)
 

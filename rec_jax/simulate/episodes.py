@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.errors import InputError
 from rec_jax.simulate.base import Observation, Simulator, State
-from rec_jax.workers import side_by_side, workers
+from rec_jax.workers import side_by_side
 
 Act = Callable[[Any, Key[Array, ""], Observation], Int[Array, "n k"]]
 """A policy, `act(params, key, observation)`: which of its candidates each user is shown, as places."""
@@ -88,7 +88,7 @@ def many_episodes(
     `act` is compiled: give the same function for the same policy, with other parameters as it learns. InputError as
     `episodes`.
     """
-    size = min(block, max(1, -(-n // workers())))
+    size = min(block, n)  # not by the number of cores: users must not depend on it
 
     def run(i: int) -> Episodes:
         return jax.device_get(_run(simulator, act, params, jax.random.fold_in(key, i), size, steps))

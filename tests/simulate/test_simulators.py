@@ -173,6 +173,15 @@ def test_sessions_last_until_each_user_is_done() -> None:
     assert len(set(found.reward.tolist())) == 10
 
 
+def test_users_do_not_depend_on_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    act, found = partial(random_slates, k=2), []
+    for cores in (1, 2, 5):
+        monkeypatch.setattr("rec_jax.workers.workers", lambda cores=cores: cores)
+        found.append(many_episodes(LongTermSatisfaction(budget=3), act, None, jax.random.key(0), 10, block=4).reward)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(InputError, match="slate 11: expected from 1 to 10"):
         InterestEvolution(slate=11)
