@@ -76,14 +76,19 @@ def _best_baseline(
     lines: Mapping[str, Line],
     metric: str,
 ) -> Mapping[str, Mean] | None:
-    """The baseline with the highest value of the metric on the same log under the same rule, of those on record."""
-    asked, same = known[cell].experiment, []
+    """The baseline with the highest value of the metric on the same log under the same rule; None until all of them are
+    on record, for the best of a few would make the cell look better than it is.
+    """
+    asked, same = known[cell].experiment, list[Line | None]()
     if isinstance(asked, PolicyExperiment):
         return None
-    for row, line in lines.items():
-        experiment = known[rows[row][0]].experiment
-        if isinstance(experiment, PolicyExperiment) or rows[row][1] != rule:
+    for row, (other, of_rule) in rows.items():
+        experiment = known[other].experiment
+        if isinstance(experiment, PolicyExperiment) or of_rule != rule or known[other].not_run:
             continue
         if experiment.objective == OWN and experiment.data == asked.data:
-            same.append(line)
-    return max(same, key=lambda line: line.chosen[metric].mean).chosen if same else None
+            same.append(lines.get(row))
+    there = [line for line in same if line is not None]
+    if not there or len(there) < len(same):
+        return None
+    return max(there, key=lambda line: line.chosen[metric].mean).chosen

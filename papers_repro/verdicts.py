@@ -121,7 +121,7 @@ def verdict(
         short = {n: column[n].mean - least for n, least in published.at_least.items() if column[n].mean < least}
         return far(short) if short else "reproduced"
     if published.beside and baseline is None:
-        return "not judged: no tuned baseline on record"
+        return "not judged: not all tuned baselines are on record"
     gaps = {name: column[name].mean - published.values[name] for name in published.banded}
     if published.beside and baseline is not None:
         gaps = {name: gap - (baseline[name].mean - published.beside[name]) for name, gap in gaps.items()}
