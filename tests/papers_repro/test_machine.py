@@ -309,3 +309,13 @@ def test_unknown_names(folder: Path) -> None:
 def test_values_by_user_survive_packing() -> None:
     values = np.random.default_rng(0).random(1000)
     np.testing.assert_allclose(records.unpack(records.pack(values)), values, rtol=1e-7)
+
+
+def test_a_distance_to_baselines_is_judged_when_all_of_them_are_on_record(folder: Path, tmp_path: Path) -> None:
+    text = TOML.replace('against = "best on test"', 'beside = { "hr@10" = 0.4, "ndcg@10" = 0.2 }')
+    (folder / "small" / "paper.toml").write_text(text)
+    run_all(tmp_path, pattern="mf")
+    run_all(tmp_path, pattern="popularity")
+    assert standing.standing("small").verdicts["mf"] == "not judged: not all tuned baselines are on record"
+    run_all(tmp_path, pattern="ease")
+    assert standing.standing("small").verdicts["mf"] == "reproduced"
