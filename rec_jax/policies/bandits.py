@@ -2,7 +2,7 @@
 
 A bandit is a frozen bundle of pure functions over n runs side by side; an arm may be a document, a topic or a slate.
 `choose(state, key, context)` gives an arm a run, `update(state, arm, reward, context)` what is known after its reward.
-`context` [n a d] holds the features of each arm; those that do not read it say so by `reads_context`.
+`context` [n a d] holds the features of each arm, which only the linear ones read.
 
 Checked against the formulas in plain Python, brute force and counted draws (tests/policies/test_bandits.py).
 """
@@ -24,7 +24,6 @@ class Bandit(NamedTuple):
     """The state of n runs before the first pull."""
     choose: Callable[[Any, Key[Array, ""], Float[Array, "n a d"]], Int[Array, "n"]]
     update: Callable[[Any, Int[Array, "n"], Float[Array, "n"], Float[Array, "n a d"]], Any]
-    reads_context: bool = False
 
 
 class Pulls(NamedTuple):
@@ -185,7 +184,7 @@ def lin_ucb(width: int, alpha: float = 1.0, l2: float = 1.0) -> Bandit:
         mean = jnp.einsum("nad,nd->na", context, state.weights)
         return _largest(key, mean + alpha * jnp.sqrt(jnp.maximum(spread, 0)))
 
-    return Bandit(_no_events(width, l2), choose, _regressed, True)
+    return Bandit(_no_events(width, l2), choose, _regressed)
 
 
 def lin_ts(width: int, scale: float = 1.0, l2: float = 1.0) -> Bandit:
@@ -201,7 +200,7 @@ def lin_ts(width: int, scale: float = 1.0, l2: float = 1.0) -> Bandit:
         drawn = state.weights + scale * jnp.einsum("nde,ne->nd", root, noise)
         return jnp.argmax(jnp.einsum("nad,nd->na", context, drawn), axis=1).astype(jnp.int32)
 
-    return Bandit(_no_events(width, l2), choose, _regressed, True)
+    return Bandit(_no_events(width, l2), choose, _regressed)
 
 
 class Curve(NamedTuple):

@@ -198,12 +198,12 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
 
     def next_value(params: Any, target: Any, then: Entry) -> Float[Array, "b"]:
         seen = then.observation
-        judged = q_of(target, seen)
+        weights, judged = weigh(seen), q_of(target, seen)
         if agent.rule == "sarsa":
             slates = then.slates
         else:
-            slates = BUILDERS[agent.target](*weigh(seen), *(q_of(params, seen) if agent.double else judged), k)
-        return value(*weigh(seen), *judged, slates)
+            slates = BUILDERS[agent.target](*weights, *(q_of(params, seen) if agent.double else judged), k)
+        return value(*weights, *judged, slates)
 
     def loss_of(params: Any, target: Any, memory: replay.Replay, drawn: replay.Sample) -> tuple[Array, Array]:
         now = replay.at(memory, drawn, 0)
