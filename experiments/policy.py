@@ -3,6 +3,7 @@
     python -m experiments.policy QL-OT-GS                     (SlateQ; under a minute on one core)
     python -m experiments.policy QL-OT-OS --known-budget --q-none --discount 1 --steps-ahead 5
     python -m experiments.policy random
+    python -m experiments.policy QL-OT-GS --devices 4         (users and batches shared out, gradients averaged)
     python -m experiments.policy --help
 
 Policies are `random`, `interest` (the documents a user likes most), `good topics` (those of the best topics, which no
@@ -33,14 +34,16 @@ from experiments.recsim import policies
 from rec_jax.config import to_json
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.files import append_line, make_folder, read_lines, write_json, write_lines
+from rec_jax.files import append_line, make_folder, read_json, read_lines, write_json, write_lines
 from rec_jax.policies.slateq import Agent, SlateQ, make, named
 from rec_jax.randomness import device_key
 from rec_jax.simulate.choice import Cascade, ChoiceModel, Logit, Proportional
 from rec_jax.simulate.episodes import Act, Episodes, many_episodes
 from rec_jax.simulate.interest_evolution import InterestEvolution
 from rec_jax.tracking.certificate import code_state, machine
+from rec_jax.tracking.weights_and_biases import Tracker
 from rec_jax.train.checkpoints import Checkpoints
+from rec_jax.train.devices import AXIS, Devices, select
 
 CHOICES: dict[str, ChoiceModel] = {"logit": Logit(), "proportional": Proportional(), "cascade": Cascade()}
 RULE = "test users"
@@ -109,19 +112,22 @@ Told = Callable[[dict[str, float]], None]
 
 
 def run(
-    experiment: PolicyExperiment, told: Told = lambda scores: None, folder: Path | None = None
+    experiment: PolicyExperiment, told: Told = lambda scores: None, folder: Path | None = None, devices: int = 1
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(result, by rule and metric the values of each test user): train, score once on test.
 
     `told` hears validation's scores as they come. With a `folder` the training is saved there at each of them, and goes
-    on from where it was cut off. Raises Diverged where parameters are not finite.
+    on from where it was cut off. Users and batches are shared out over `devices`; each device has users of its own, so
+    that another number of them is another training of the same kind. Raises Diverged where parameters are not finite.
+    InputError: too few devices, or users that cannot be shared evenly.
     """
     code, began, world = code_state(), time.monotonic(), experiment.world
     curve, params = list[dict[str, float]](), None
     if experiment.learns:
         act = _compiled(experiment.agent, world)[0].act
-        with _saved(folder) as saved:
-            params = _trained(experiment, curve, told, saved)
+        training = _training(experiment, devices)
+        with _saved(folder, experiment, devices) as saved:
+            params = _trained(experiment, training, curve, told, saved)
     else:
         act = policies(world.slate)["interest_evolution"][experiment.policy]
     trained = time.monotonic() - began
@@ -137,7 +143,7 @@ def run(
         "experiment": to_json(experiment),
         "training": {"curve": curve},
         "code": code,
-        "machine": machine(1),
+        "machine": machine(devices),
         "times": {"train_seconds": trained, "total_seconds": took},
     }
     return result, {f"{RULE}/{name}": values for name, values in per_user.items()}
@@ -151,37 +157,75 @@ class Saved(NamedTuple):
 
 
 @contextmanager
-def _saved(folder: Path | None) -> Iterator[Saved | None]:
+def _saved(folder: Path | None, experiment: PolicyExperiment, devices: int) -> Iterator[Saved | None]:
+    """InputError: the training there was begun on another number of devices."""
     if folder is None:
         yield None
         return
+    config = folder / "config.json"
+    began_on = read_json(config)["devices"] if config.exists() else devices
+    if began_on != devices:
+        raise InputError(f"{folder}: was begun on {began_on} device(s); go on with --devices {began_on}")
+    write_json(config, {"name": experiment.name, "experiment": to_json(experiment), "devices": devices})
     with closing(Checkpoints(folder / "checkpoints")) as store:
         yield Saved(store, folder / "curve.jsonl")
 
 
-def _trained(experiment: PolicyExperiment, curve: list[dict[str, float]], told: Told, saved: Saved | None) -> Any:
+class Training(NamedTuple):
+    """The agent's functions on one device or on several, whose states then have an axis of devices first."""
+
+    act: Act
+    init: Callable[[Any], Any]
+    chunk: Callable[[Any, Any, Any], Any]
+    put: Callable[[Any], Any]
+    """A state of the host's, back where it was."""
+    one: Callable[[Any], Any]
+    """The state, or one device's."""
+
+
+def _training(experiment: PolicyExperiment, devices: int) -> Training:
+    """On `devices` devices. InputError: there are not so many, or they cannot share users and batches evenly."""
+    agent, world = experiment.agent, experiment.world
+    if devices == 1:
+        made, init, chunk = _compiled(agent, world)
+        return Training(made.act, init, chunk, jax.device_put, lambda state: state)
+    for name in ("users", "batch"):
+        if (total := getattr(agent, name)) % devices:
+            raise InputError(f"--{name} {total} cannot be shared evenly by {devices} devices")
+    shared = select(devices, agent.batch)
+    part = dataclasses.replace(agent, users=agent.users // devices, batch=agent.batch // devices)
+    made = make(part, world, world.weights, AXIS)
+    begin = shared.launch(lambda _, key: made.init(key), replicated=(True, False))
+    chunk = shared.launch(made.chunk, replicated=(True, False, False), donate=(0,))
+    put = shared.launch(lambda state: state, replicated=(True,))
+    return Training(made.act, lambda key: begin(np.zeros(devices, np.int32), key), chunk, put, Devices.one)
+
+
+def _trained(
+    experiment: PolicyExperiment, on: Training, curve: list[dict[str, float]], told: Told, saved: Saved | None
+) -> Any:
     """The parameters after all steps; `curve` grows by a score each `every` steps."""
     world, many = experiment.world, experiment.agent.users
-    made, init, chunk = _compiled(experiment.agent, world)
-    key, state = device_key(experiment.seed, "train"), init(device_key(experiment.seed, "init"))
+    key, state = device_key(experiment.seed, "train"), on.init(device_key(experiment.seed, "init"))
     if saved is not None and (found := saved.store.restore(jax.device_get(state))) is not None:
-        state = jax.device_put(found)
+        state = on.put(found)
         # A score whose state was not saved in time comes again.
-        curve += [point for point in read_lines(saved.curve) if point["steps"] <= int(state.step) * many]
+        curve += [point for point in read_lines(saved.curve) if point["steps"] <= int(on.one(state).step) * many]
         write_lines(saved.curve, curve)
-    while int(state.step) * many < experiment.steps:
-        left = -(-experiment.steps // many) - int(state.step)
-        state = chunk(state, key, jnp.int32(min(left, -(-experiment.every // many))))
-        steps = int(state.step)
-        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)):
+    while (done := int(on.one(state).step)) * many < experiment.steps:
+        left = -(-experiment.steps // many) - done
+        state = on.chunk(state, key, jnp.int32(min(left, -(-experiment.every // many))))
+        now = on.one(state)
+        steps = int(now.step)
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(now.params)):
             raise Diverged(f"a parameter became NaN or infinite by step {steps}; try a lower learning rate")
-        means = _means(scored(world, made.act, state.params, "valid", experiment.valid_users))
-        curve.append({"steps": steps * many, "loss": float(state.loss), **means})
+        means = _means(scored(world, on.act, now.params, "valid", experiment.valid_users))
+        curve.append({"steps": steps * many, "loss": float(now.loss), **means})
         told(curve[-1])
         if saved is not None:
             append_line(saved.curve, curve[-1])
             saved.store.save(steps, jax.device_get(state))
-    return state.params
+    return on.one(state).params
 
 
 @lru_cache(maxsize=4)
@@ -208,34 +252,44 @@ def _means(per_user: dict[str, np.ndarray]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Options:
-    """A policy's experiment, and where its result goes."""
+    """A policy's experiment, and where and how it is run."""
 
     experiment: PolicyExperiment
     runs: Path = Path("runs")
     """Folder of runs."""
     resume: bool = False
     """Go on where this experiment's training was cut off, or start where there is none."""
+    devices: int = 1
+    """Devices to train on, which share users and batches."""
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    """Weights & Biases: 'auto' is online where you are logged in, else offline (sync later with `wandb sync`)."""
+    wandb_project: str = "rec_jax"
+    """Project of the W&B run."""
 
 
 def script(argv: Sequence[str]) -> None:
     """Train, score, write, print."""
     options = tyro.cli(Options, args=list(argv), prog="python -m experiments.policy", description=__doc__, config=FLAT)
-    console = Console()
+    console, experiment = Console(), options.experiment
+    folder = options.runs / experiment.name
+    if folder.exists() and not options.resume:
+        raise InputError(f"{folder}: holds a run already; continue it with --resume, or choose other --runs")
+    config = {"experiment": to_json(experiment), "devices": options.devices}
+    make_folder(folder)
+    tracker = Tracker(options.wandb, options.wandb_project, folder, experiment.name, config, experiment.hash)
 
     def told(scores: dict[str, float]) -> None:
         line = f"{scores['steps']:>9,} steps   return {scores['return']:.1f}   quality {scores['quality']:.3f}"
         console.print(line, highlight=False)
+        tracker.log(int(scores["steps"]), {f"valid/{name}": of for name, of in scores.items() if name != "steps"})
 
-    folder = options.runs / options.experiment.name
-    if folder.exists() and not options.resume:
-        raise InputError(f"{folder}: holds a run already; continue it with --resume, or choose other --runs")
-    result, _ = run(options.experiment, told, make_folder(folder))
+    with closing(tracker):
+        result, _ = run(experiment, told, folder, options.devices)
+        of = result["metrics"][RULE]
+        tracker.summarise({f"test/{name}": estimate["mean"] for name, estimate in of.items()})
     write_json(folder / "result.json", result)
-    table = Table("policy", "return", "quality", "length", title=f"{options.experiment.test_users:,} test users")
-    of = result["metrics"][RULE]
-    table.add_row(
-        options.experiment.policy, *(f"{e['mean']:.3f} ({e['low']:.3f}–{e['high']:.3f})" for e in of.values())
-    )
+    table = Table("policy", "return", "quality", "length", title=f"{experiment.test_users:,} test users")
+    table.add_row(experiment.policy, *(f"{e['mean']:.3f} ({e['low']:.3f}–{e['high']:.3f})" for e in of.values()))
     console.print(table)
     console.print(f"written to {folder / 'result.json'}")
 

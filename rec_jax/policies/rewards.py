@@ -11,10 +11,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.errors import InputError, did_you_mean
-from rec_jax.simulate.base import Response
+from rec_jax.simulate.base import Around, Response, State
 
 CLICK = "click"
 """The signal that every response has: 1 for a clicked document."""
@@ -86,6 +86,18 @@ class Reward:
             share = signal.share(measured[signal.name])
             found = found + signal.weight * jnp.where((share >= 0) & (share <= 1), share, jnp.nan)
         return jnp.where(response.clicked, found, 0).sum(axis=1) / self.total
+
+
+@dataclass(frozen=True)
+class Rewarded(Around):
+    """`simulator` with rewards of another kind, from 0 to 1: what a policy is to learn from. All else is as it was."""
+
+    reward: Reward
+
+    def step(self, key: Key[Array, ""], state: State, slates: Int[Array, "n k"]) -> tuple[State, Response]:
+        """The simulator's step, rewarded anew. InputError: a signal that it does not measure."""
+        after, response = self.simulator.step(key, state, slates)
+        return after, response._replace(reward=self.reward.of_response(response))
 
 
 def _known(signal: Signal, measured: Mapping[str, Any]) -> None:

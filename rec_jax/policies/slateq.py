@@ -15,6 +15,9 @@ Where this differs from the paper:
    nothing is learnt from steps without a choice, as in the authors' released code.
 3. Several steps ahead are those of the policy that acted, its random slates among them, without a correction.
 4. `InterestEvolution(known_budget=True)` shows how much time is left, which the paper's agent is not told.
+5. `ensemble`: several networks, each learning from a share of the steps; a user is shown slates of one of them for a
+   whole session, so that what is unknown is tried out for as long as it takes (bootstrapped DQN, Osband et al., NIPS
+   2016). The policy that is served goes by their mean.
 """
 
 from collections.abc import Callable
@@ -78,6 +81,10 @@ class SlateQ:
     target_every: int = 100
     target_rate: float = 1.0
     """Steps between moves of the target network, and how far it goes each time (1: a copy)."""
+    ensemble: int = 1
+    """Networks (1: no ensemble)."""
+    share: float = 0.5
+    """Of the steps, how many each network of an ensemble learns from."""
     priority: float = 0.0
     """Exponent of prioritised replay (0: uniform)."""
     correction: float = 0.4
@@ -87,7 +94,9 @@ class SlateQ:
         for name in ("discount", "explore", "explore_last", "target_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected a share, from 0 to 1")
-        for name in ("steps_ahead", "batch", "users", "target_every", "torso_width"):
+        if not 0 < self.share <= 1:
+            raise InputError(f"share {self.share}: expected more than 0, and at most 1")
+        for name in ("steps_ahead", "batch", "users", "target_every", "torso_width", "ensemble"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected at least 1")
         if not self.steps_ahead < self.warmup <= self.remembered:
@@ -125,6 +134,8 @@ class Entry(NamedTuple):
     """Of the document chosen, among the candidates; -1 for none."""
     reward: Float[Array, "n"]
     done: Float[Array, "n"]
+    learns: Float[Array, "n e"] | None
+    """1 where a network of an ensemble learns from it."""
 
 
 @struct.dataclass
@@ -133,6 +144,7 @@ class AgentState:
 
     step: Leaf  # int32
     users: Any
+    network: Leaf  # int32 [n]: which of an ensemble chooses for each user
     params: Any
     target: Any
     opt_state: Any
@@ -163,7 +175,7 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
     network = QNetwork(agent.layers, agent.dueling, agent.torso, agent.torso_width)
     optimizer = optax.adam(agent.learning_rate)
     explore = optax.linear_schedule(agent.explore, agent.explore_last, max(1, agent.explore_steps))
-    n, k = agent.users, simulator.slate
+    n, k, several = agent.users, simulator.slate, agent.ensemble > 1
 
     def applied(params: Any, seen: Observation, documents: Float[Array, "n c d"]) -> Array:
         return jnp.asarray(network.apply(params, seen.user, documents, seen.history, seen.events))
@@ -175,20 +187,44 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
         found = applied(params, seen, jnp.concatenate([seen.documents, none], axis=1))
         return found[:, :-1], found[:, -1]
 
+    def every_q(params: Any, seen: Observation) -> tuple[Float[Array, "e n c"], Float[Array, "e n"]]:
+        return jax.vmap(q_of, in_axes=(0, None))(params, seen)
+
     def act(params: Any, key: Key[Array, ""], seen: Observation) -> Int[Array, "n k"]:
         del key
-        return BUILDERS[agent.serve](*weigh(seen), *q_of(params, seen), k)
+        if not several:
+            return BUILDERS[agent.serve](*weigh(seen), *q_of(params, seen), k)
+        q, none = every_q(params, seen)
+        return BUILDERS[agent.serve](*weigh(seen), q.mean(axis=0), none.mean(axis=0), k)
+
+    def tried(state: AgentState, seen: Observation) -> Int[Array, "n k"]:
+        if not several:
+            return act(state.params, jax.random.key(0), seen)
+        (q, none), own = every_q(state.params, seen), (state.network, jnp.arange(n))
+        return BUILDERS[agent.serve](*weigh(seen), q[own], none[own], k)
+
+    def networks(key: Key[Array, ""]) -> Int[Array, "n"]:
+        return jax.random.randint(jax.random.fold_in(key, 1), (n,), 0, agent.ensemble)
+
+    def drawn_params(key: Key[Array, ""], seen: Observation) -> Any:
+        def one(key: Key[Array, ""]) -> Any:
+            return network.init(key, seen.user, seen.documents, seen.history, seen.events)
+
+        return jax.vmap(one)(jax.random.split(key, agent.ensemble)) if several else one(key)
 
     def init(key: Key[Array, ""]) -> AgentState:
         of_params, of_users = jax.random.split(key)
+        if axis is not None:
+            of_users = jax.random.fold_in(of_users, jax.lax.axis_index(axis))
         users = simulator.reset(of_users, n)
         seen = simulator.observe(users)
-        params = network.init(of_params, seen.user, seen.documents, seen.history, seen.events)
-        nothing = jnp.zeros(n)
-        entry = Entry(seen, jnp.zeros((n, k), jnp.int32), jnp.zeros(n, jnp.int32), nothing, nothing)
+        params, nothing = drawn_params(of_params, seen), jnp.zeros(n)
+        learns = jnp.zeros((n, agent.ensemble)) if several else None
+        entry = Entry(seen, jnp.zeros((n, k), jnp.int32), jnp.zeros(n, jnp.int32), nothing, nothing, learns)
         return AgentState(
             step=jnp.int32(0),
             users=users,
+            network=networks(of_users),
             params=params,
             target=jax.tree.map(jnp.copy, params),
             opt_state=optimizer.init(params),
@@ -206,6 +242,16 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
         return value(*weights, *judged, slates)
 
     def loss_of(params: Any, target: Any, memory: replay.Replay, drawn: replay.Sample) -> tuple[Array, Array]:
+        if not several:
+            return loss_of_one(params, target, memory, drawn, None)
+        learns = replay.at(memory, drawn, 0).learns
+        each = jax.vmap(loss_of_one, in_axes=(0, 0, None, None, 1))
+        losses, errors = each(params, target, memory, drawn, learns)
+        return losses.sum(), errors.mean(axis=0)
+
+    def loss_of_one(
+        params: Any, target: Any, memory: replay.Replay, drawn: replay.Sample, learns: Float[Array, "b"] | None
+    ) -> tuple[Array, Array]:
         now = replay.at(memory, drawn, 0)
         if agent.rule == "myopic":
             aim = now.reward
@@ -226,6 +272,7 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
             q = applied(params, seen, document)[:, 0]
         error = jax.lax.stop_gradient(aim) - q
         counts = jnp.ones_like(error) if agent.q_none else chosen.astype(jnp.float32)
+        counts = counts if learns is None else counts * learns
         weights = counts * (replay.importance(drawn.odds, agent.correction) if agent.priority else 1.0)
         return (weights * error**2).sum() / jnp.maximum(counts.sum(), 1), jnp.abs(error) * counts
 
@@ -248,17 +295,22 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
         of_random, of_chance, of_users, of_new, of_sample = jax.random.split(key, 5)
         seen = simulator.observe(state.users)
         at_random = jax.random.uniform(of_chance, (n, 1)) < explore(state.step)
-        slates = jnp.where(at_random, random_slates(None, of_random, seen, k), act(state.params, of_chance, seen))
+        slates = jnp.where(at_random, random_slates(None, of_random, seen, k), tried(state, seen))
         after, response = simulator.step(of_users, state.users, slates)
         chosen = jnp.where(response.clicked, slates, 0).sum(axis=1)
         place = jnp.where(response.clicked.any(axis=1), chosen, -1).astype(jnp.int32)
-        entry = Entry(seen, slates, place, response.reward, response.done.astype(jnp.float32))
-        new = simulator.reset(of_new, n)
+        learns = None
+        if several:
+            shares = jax.random.uniform(jax.random.fold_in(of_chance, 1), (n, agent.ensemble))
+            learns = (shares < agent.share).astype(jnp.float32)
         done = response.done
+        entry = Entry(seen, slates, place, response.reward, done.astype(jnp.float32), learns)
+        new = simulator.reset(of_new, n)
         users = jax.tree.map(lambda a, b: jnp.where(done.reshape(n, *[1] * (a.ndim - 1)), a, b), new, after)
         state = state.replace(  # type: ignore[attr-defined]
             step=state.step + 1,
             users=users,
+            network=jnp.where(done, networks(of_new), state.network),
             memory=replay.add(state.memory, entry),
         )
         return jax.lax.cond(state.step >= agent.warmup, lambda s: learn(s, of_sample), lambda s: s, state)

@@ -1,5 +1,6 @@
 """What simulators share: what a policy sees, what users answer, and the functions of a simulator."""
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -74,6 +75,55 @@ class Simulator(Protocol):
 
     def step(self, key: Key[Array, ""], state: State, slates: Int[Array, "n k"]) -> tuple[State, Response]:
         """Users' answers to their slates (places among the candidates), and their states after it."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """What stands around another simulator, and is as that one in all that it does not say itself."""
+
+    simulator: Simulator
+
+    @property
+    def name(self) -> str:
+        """The simulator's."""
+        return self.simulator.name
+
+    @property
+    def candidates(self) -> int:
+        """The simulator's."""
+        return self.simulator.candidates
+
+    @property
+    def slate(self) -> int:
+        """The simulator's."""
+        return self.simulator.slate
+
+    @property
+    def user_width(self) -> int:
+        """The simulator's."""
+        return self.simulator.user_width
+
+    @property
+    def document_width(self) -> int:
+        """The simulator's."""
+        return self.simulator.document_width
+
+    @property
+    def ends(self) -> bool:
+        """As the simulator."""
+        return self.simulator.ends
+
+    def reset(self, key: Key[Array, ""], n: int) -> State:
+        """As the simulator."""
+        return self.simulator.reset(key, n)
+
+    def observe(self, state: State) -> Observation:
+        """As the simulator."""
+        return self.simulator.observe(state)
+
+    def step(self, key: Key[Array, ""], state: State, slates: Int[Array, "n k"]) -> tuple[State, Response]:
+        """As the simulator."""
+        return self.simulator.step(key, state, slates)
 
 
 def check_slate(slate: int, candidates: int) -> None:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from rec_jax.errors import InputError
-from rec_jax.simulate.base import Observation, Simulator, State
+from rec_jax.simulate.base import Observation, Response, Simulator, State
 from rec_jax.workers import side_by_side
 
 Act = Callable[[Any, Key[Array, ""], Observation], Int[Array, "n k"]]
@@ -100,6 +100,32 @@ def many_episodes(
 @partial(jax.jit, static_argnums=(0, 1, 4, 5))
 def _run(simulator: Simulator, act: Act, params: Any, key: Key[Array, ""], n: int, steps: int | None) -> Episodes:
     return episodes(simulator, act, params, key, n, steps)
+
+
+def course(
+    simulator: Simulator,
+    act: Act,
+    params: Any,
+    key: Key[Array, ""],
+    n: int,
+    steps: int,
+    watch: Callable[[State, Int[Array, "n k"], Response], Any],
+) -> tuple[Any, Bool[Array, "t n"]]:
+    """(what `watch(state, slates, response)` sees at each step [t n …], whether the session was going on) of n users.
+
+    The state is that before the step. Keys are those of `episodes`: the same users do the same.
+    """
+
+    def go(carry: tuple[State, Array], step: Int[Array, ""]) -> tuple[tuple[State, Array], tuple[Any, Array]]:
+        state, live = carry
+        of_policy, of_users = jax.random.split(jax.random.fold_in(key, step + 1))
+        slates = act(params, of_policy, simulator.observe(state))
+        after, response = simulator.step(of_users, state, slates)
+        kept = jax.tree.map(lambda new, old: jnp.where(_beside(live, new), new, old), after, state)
+        return (kept, live & ~response.done), (watch(state, slates, response), live)
+
+    first = simulator.reset(jax.random.fold_in(key, 0), n)
+    return jax.lax.scan(go, (first, jnp.ones(n, bool)), jnp.arange(steps))[1]
 
 
 def _beside(flag: Array, of: Array) -> Array:

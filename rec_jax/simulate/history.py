@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.errors import InputError
-from rec_jax.simulate.base import Observation, Response, Simulator, State
+from rec_jax.simulate.base import Around, Observation, Response, State
 
 
 class Remembered(NamedTuple):
@@ -20,14 +20,13 @@ class Remembered(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Remembering:
+class Remembering(Around):
     """`simulator` with the last `length` steps in its observations: the earliest first, zeros past the end.
 
     A step is the clicked document's features (zeros for none), whether one was clicked, the reward over
     `reward_scale`, and of the clicked document the `signals` named. InputError: no length, or no scale.
     """
 
-    simulator: Simulator
     length: int
     signals: tuple[str, ...] = ()
     reward_scale: float = 1.0
@@ -35,36 +34,6 @@ class Remembering:
     def __post_init__(self) -> None:
         if self.length < 1 or not self.reward_scale > 0:
             raise InputError(f"length {self.length}, reward_scale {self.reward_scale}: expected numbers above 0")
-
-    @property
-    def name(self) -> str:
-        """The simulator's."""
-        return self.simulator.name
-
-    @property
-    def candidates(self) -> int:
-        """The simulator's."""
-        return self.simulator.candidates
-
-    @property
-    def slate(self) -> int:
-        """The simulator's."""
-        return self.simulator.slate
-
-    @property
-    def user_width(self) -> int:
-        """The simulator's."""
-        return self.simulator.user_width
-
-    @property
-    def document_width(self) -> int:
-        """The simulator's."""
-        return self.simulator.document_width
-
-    @property
-    def ends(self) -> bool:
-        """As the simulator."""
-        return self.simulator.ends
 
     @property
     def event_width(self) -> int:

@@ -14,6 +14,7 @@ from rec_jax.config import from_json, to_json
 from rec_jax.errors import InputError
 from rec_jax.files import read_lines
 from rec_jax.policies.slateq import SlateQ
+from tests.tracking.offline import complete, history
 
 SMALL = SlateQ(layers=(8,), users=8, batch=16, remembered=60, warmup=20)
 QUICK = PolicyExperiment("QL-TT-GS", SMALL, steps=800, every=400, test_users=50, valid_users=20)
@@ -30,6 +31,26 @@ def test_a_policy_is_trained_validated_and_scored_once() -> None:
     again, same = policy.run(QUICK)
     assert again["metrics"] == result["metrics"]
     np.testing.assert_array_equal(same[f"{RULE}/return"], per_user[f"{RULE}/return"])
+
+
+def test_devices_share_users_and_a_training_goes_on_with_as_many(tmp_path: Path) -> None:
+    def cut(scores: dict[str, float]) -> None:
+        if scores["steps"] == 800:
+            raise CutOffError
+
+    with pytest.raises(CutOffError):
+        policy.run(QUICK, cut, tmp_path, devices=2)
+    with pytest.raises(InputError, match="begun on 2 device"):
+        policy.run(QUICK, folder=tmp_path)
+    result, _ = policy.run(QUICK, folder=tmp_path, devices=2)
+    whole, _ = policy.run(QUICK, devices=2)
+    assert result["training"] == whole["training"]
+    assert result["metrics"] == whole["metrics"]
+    assert result["machine"]["devices"] == 2
+    alone, _ = policy.run(QUICK)
+    assert alone["training"]["curve"] != whole["training"]["curve"]
+    with pytest.raises(InputError, match="--users 8 cannot be shared evenly by 3 devices"):
+        policy.run(QUICK, devices=3)
 
 
 class CutOffError(Exception):
@@ -63,13 +84,25 @@ def test_the_name_says_how_slateq_learns_and_the_record_is_the_cells() -> None:
 
 
 def test_the_command_writes_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    policy.script(["interest", "--test-users", "40", "--runs", str(tmp_path)])
+    policy.script(["interest", "--test-users", "40", "--runs", str(tmp_path), "--wandb", "off"])
     (path,) = tmp_path.glob("*/result.json")
     stored = json.loads(path.read_text())
     assert stored["metrics"][RULE]["return"]["low"] < stored["metrics"][RULE]["return"]["high"]
     assert "40 test users" in capsys.readouterr().out
     with pytest.raises(InputError, match="holds a run already; continue it with --resume"):
         policy.script(["interest", "--test-users", "40", "--runs", str(tmp_path)])
+
+
+@pytest.mark.filterwarnings("ignore")  # W&B's own start-up leaves warnings of its own behind
+def test_wandb_is_told_how_learning_goes(tmp_path: Path) -> None:
+    flags = "--layers 8 --users 8 --batch 16 --remembered 60 --warmup 20 --steps 800 --every 400 --test-users 50"
+    policy.script(["QL-TT-GS", *flags.split(), "--valid-users", "20", "--runs", str(tmp_path), "--wandb", "offline"])
+    (folder,) = tmp_path.iterdir()
+    (logged,) = (folder / "wandb").rglob("*.wandb")
+    rows = history(complete(logged))
+    kept = [point["return"] for point in read_lines(folder / "curve.jsonl")]
+    assert [row["valid/return"] for row in rows] == pytest.approx(kept)
+    assert len(kept) == 2
 
 
 def test_bad_flags_are_told() -> None:

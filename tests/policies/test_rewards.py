@@ -1,12 +1,14 @@
 """Rewards against the formula in plain Python."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rec_jax.errors import InputError
-from rec_jax.policies.rewards import Reward, Signal
+from rec_jax.policies.rewards import Reward, Rewarded, Signal
 from rec_jax.simulate.base import Response
+from rec_jax.simulate.interest_evolution import InterestEvolution
 
 BOTH = Reward((Signal("click", 0.2), Signal("watch_time", 1.0, 0.0, 8.0)))
 
@@ -55,3 +57,14 @@ def test_impossible_rewards_are_refused() -> None:
         Reward((Signal("watchtime"),)).of_response(answer([[0.0, 0.0]] * 3))
     with pytest.raises(InputError, match="no signal 'rating'"):
         Reward((Signal("rating"),)).of_log({"click": np.ones(1)})
+
+
+def test_a_simulator_is_rewarded_anew() -> None:
+    plain = InterestEvolution(candidates=4, slate=2)
+    world = Rewarded(plain, Reward((Signal("watch_time", 1.0, 0.0, 8.0),)))
+    state, slates = world.reset(jax.random.key(0), 6), jnp.tile(jnp.array([0, 1]), (6, 1))
+    (after, response), (same, was) = (of.step(jax.random.key(1), state, slates) for of in (world, plain))
+    jax.tree.map(np.testing.assert_array_equal, after, same)
+    np.testing.assert_allclose(response.reward, was.reward / 8)
+    assert 0 < response.reward.max() <= 1
+    assert (world.name, world.slate, world.document_width, world.ends) == ("interest_evolution", 2, 20, True)

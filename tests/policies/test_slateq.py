@@ -113,8 +113,16 @@ def learnt(agent: SlateQ, state: AgentState) -> tuple[np.ndarray, np.ndarray]:
     from rec_jax.policies.networks import QNetwork
 
     documents = jnp.tile(jnp.concatenate([jnp.eye(SIZE), jnp.zeros((1, SIZE))]), (SIZE, 1, 1))
-    found = np.asarray(QNetwork(agent.layers, agent.dueling).apply(state.params, jnp.eye(SIZE), documents))
+    network, params = QNetwork(agent.layers, agent.dueling), state.params
+    if agent.ensemble > 1:
+        found = np.mean([network.apply(of, jnp.eye(SIZE), documents) for of in parts(params, agent.ensemble)], axis=0)
+    else:
+        found = np.asarray(network.apply(params, jnp.eye(SIZE), documents))
     return found[:, :-1], found[:, -1]
+
+
+def parts(stacked: Any, n: int) -> list[Any]:
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(n)]
 
 
 @pytest.mark.parametrize(
@@ -124,11 +132,12 @@ def learnt(agent: SlateQ, state: AgentState) -> tuple[np.ndarray, np.ndarray]:
         (replace(BASE, double=True, target_every=1, target_rate=0.02), "best"),
         (replace(BASE, priority=0.6, correction=1.0), "best"),
         (replace(BASE, dueling=True), "best"),
+        (replace(BASE, ensemble=3, share=1.0, batch=256), "best"),
         (replace(BASE, rule="sarsa"), "random"),
         (replace(BASE, rule="sarsa", steps_ahead=3, learning_rate=1e-3, batch=256), "random"),
         (replace(BASE, rule="myopic"), "myopic"),
     ],
-    ids=["q", "double, Polyak", "prioritised", "dueling", "sarsa", "sarsa, 3 steps", "myopic"],
+    ids=["q", "double, Polyak", "prioritised", "dueling", "ensemble", "sarsa", "sarsa, 3 steps", "myopic"],
 )
 def test_values_are_those_of_whole_slates(agent: SlateQ, policy: str) -> None:
     made, state = trained(agent)
@@ -191,14 +200,75 @@ def test_several_seeds_at_once_and_several_devices() -> None:
     one = jax.jit(made.chunk)(made.init(keys[1]), keys[1], jnp.int32(60))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-3, atol=1e-4), many.params, one.params)
     spread = make(BASE, world, world.weigh, axis="data")
-    copies = jax.tree.map(lambda x: jnp.stack([x, x]), spread.init(jax.random.key(0)))
-    run = jax.pmap(spread.chunk, axis_name="data", in_axes=(0, None, None), devices=jax.devices()[:2])
+    two = jax.devices()[:2]
+    begin = jax.pmap(lambda _, key: spread.init(key), axis_name="data", in_axes=(0, None), devices=two)
+    copies = begin(jnp.zeros(2), jax.random.key(0))
+    jax.tree.map(lambda x: np.testing.assert_array_equal(x[0], x[1]), copies.params)
+    assert not np.array_equal(copies.users.place[0], copies.users.place[1])
+    run = jax.pmap(spread.chunk, axis_name="data", in_axes=(0, None, None), devices=two)
     after = run(copies, jax.random.key(1), jnp.int32(60))
     jax.tree.map(lambda x: np.testing.assert_array_equal(x[0], x[1]), after.params)
     assert not np.array_equal(after.users.place[0], after.users.place[1])
     assert not np.allclose(
         after.params["params"]["Dense_0"]["kernel"][0], copies.params["params"]["Dense_0"]["kernel"][0]
     )
+
+
+@dataclass(frozen=True)
+class Corridor:
+    """`LENGTH` rooms in a row; document 1 leads on and costs a little, document 0 leads back to the first. The last
+    room pays. A session takes as many steps as there are rooms.
+    """
+
+    name: str = "corridor"
+    candidates: int = 2
+    slate: int = 1
+    user_width: int = 11
+    document_width: int = 2
+    ends: bool = True
+
+    def reset(self, key: Key[Array, ""], n: int) -> tuple[Array, Array]:
+        return jnp.zeros(n, jnp.int32), jnp.zeros(n, jnp.int32)
+
+    def observe(self, state: tuple[Array, Array]) -> Observation:
+        n = len(state[0])
+        return Observation(jax.nn.one_hot(state[0], self.user_width), jnp.tile(jnp.eye(2), (n, 1, 1)))
+
+    def step(self, key: Key[Array, ""], state: tuple[Array, Array], slates: Array) -> tuple[Any, Response]:
+        room, time = state
+        on = slates[:, 0] == 1
+        room = jnp.where(on, jnp.minimum(room + 1, self.user_width - 1), 0)
+        reward = jnp.where(on, -0.01, 0.0) + (room == self.user_width - 1)
+        clicked = jnp.ones(slates.shape, bool)
+        return (room, time + 1), Response(clicked, {}, reward, time + 1 >= self.user_width - 1)
+
+
+def test_an_ensemble_explores_a_whole_session_long() -> None:
+    """The end is found by going on ten times in a row, which chance alone does once in 1,024 sessions, and greed
+    never: the price of the first steps tells it not to.
+    """
+    world, earned = Corridor(), {}
+    base = SlateQ(layers=(32,), discount=1.0, batch=64, users=4, remembered=2000, warmup=20, target_every=20)
+    for name, agent in {
+        "greedy": replace(base, explore=0.1, explore_last=0.1),
+        "ensemble": replace(base, explore=0.0, explore_last=0.0, ensemble=8),
+    }.items():
+        made = make(agent, world, lambda seen: (jnp.ones((len(seen.user), 2)), jnp.zeros(len(seen.user))))
+        state = jax.jit(made.chunk)(jax.jit(made.init)(jax.random.key(0)), jax.random.key(1), jnp.int32(1500))
+        earned[name] = float(many_episodes(world, made.act, state.params, jax.random.key(2), 4).reward.mean())
+    assert earned["greedy"] <= 0
+    assert earned["ensemble"] == pytest.approx(0.9)
+
+
+def test_networks_of_an_ensemble_learn_from_shares_of_their_own() -> None:
+    agent = replace(BASE, ensemble=2, share=0.25)
+    made = make(agent, Small(), Small().weigh)
+    state = jax.jit(made.chunk)(jax.jit(made.init)(jax.random.key(0)), jax.random.key(1), jnp.int32(agent.remembered))
+    learns = np.asarray(state.memory.entries.learns).reshape(-1, 2)
+    steps = len(learns)
+    assert abs(learns.mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / (2 * steps))
+    assert abs((learns[:, 0] * learns[:, 1]).mean() - 0.0625) < 4 * np.sqrt(0.0625 / steps)  # drawn apart
+    assert set(np.asarray(state.network).tolist()) == {0, 1}
 
 
 def test_names_are_the_papers() -> None:
@@ -214,6 +284,7 @@ def test_names_are_the_papers() -> None:
     [
         ({"discount": 1.5}, "discount 1.5: expected a share"),
         ({"batch": 0}, "batch 0: expected at least 1"),
+        ({"share": 0.0}, "share 0.0: expected more than 0"),
         ({"warmup": 1, "steps_ahead": 1}, "warmup 1: expected more than steps_ahead"),
         ({"warmup": 5000}, "at most remembered"),
     ],

@@ -13,7 +13,7 @@ from rec_jax.errors import InputError
 from rec_jax.policies.fixed import best, interest, random_slates, scored
 from rec_jax.simulate.base import Observation, Simulator
 from rec_jax.simulate.choice import Cascade, Logit
-from rec_jax.simulate.episodes import episodes, many_episodes
+from rec_jax.simulate.episodes import course, episodes, many_episodes
 from rec_jax.simulate.interest_evolution import InterestEvolution
 from rec_jax.simulate.interest_exploration import InterestExploration
 from rec_jax.simulate.long_term_satisfaction import LongTermSatisfaction
@@ -200,3 +200,16 @@ def test_the_best_come_first_and_of_equals_the_first() -> None:
     assert best(scores, 3).tolist() == [[1, 2, 3], [0, 3, 2]]
     seen = Observation(jnp.array([[1.0, -1.0]]), jnp.array([[[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]]))
     assert scored(interest, 2)(None, jax.random.key(0), seen).tolist() == [[0, 2]]
+
+
+def test_a_course_tells_what_a_session_adds_up() -> None:
+    of = InterestEvolution(candidates=5, slate=2, budget=20.0)
+    act = partial(random_slates, k=2)
+    whole = episodes(of, act, None, jax.random.key(3), 16)
+    (reward, budget), live = course(
+        of, act, None, jax.random.key(3), 16, 40, lambda state, slates, response: (response.reward, state.budget)
+    )
+    np.testing.assert_allclose((reward * live).sum(axis=0), whole.reward, rtol=1e-6)
+    np.testing.assert_array_equal(live.sum(axis=0), whole.length)
+    assert (np.asarray(budget)[0] == 20).all()
+    assert (np.asarray(budget)[np.asarray(live)] > 0).all()

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +11,7 @@ import pytest
 from rec_jax.run import run
 from rec_jax.tracking.weights_and_biases import Tracker, logged_in
 from tests.helpers import quick, small_experiment, write_small_csv
-
-
-def records(path: Path) -> list[Any]:
-    """The protocol buffers of a .wandb file: LevelDB's log format, blocks of 32 KiB with 7-byte headers."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, found, pending, at = path.read_bytes(), [], b"", 7  # the file begins with a header of 7 bytes
-    while at + 7 <= len(data):
-        left = 32768 - at % 32768
-        if left < 7:
-            at += left
-            continue
-        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
-        if kind == 0:
-            break
-        pending += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or last part
-            record = Record()
-            record.ParseFromString(pending)
-            found.append(record)
-            pending = b""
-    return found
-
-
-def complete(path: Path) -> list[Any]:
-    """The records once the last one is there: W&B's own process may still be writing after a run was finished."""
-    for _ in range(300):
-        found = records(path)
-        if any(record.WhichOneof("record_type") == "exit" for record in found):
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{path}: not finished after 30 s: {[r.WhichOneof('record_type') for r in found]}")
+from tests.tracking.offline import complete, history
 
 
 # W&B's own start-up leaves warnings of its own behind.
@@ -54,11 +21,7 @@ def test_an_offline_run_holds_configuration_and_epochs(tmp_path: Path) -> None:
     outcome = run(what, quick(tmp_path / "run", wandb="offline"))
     (file,) = (tmp_path / "run" / "wandb").rglob("*.wandb")
     found = complete(file)
-    logged = [
-        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
-        for record in found
-        if record.WhichOneof("record_type") == "history"
-    ]
+    logged = history(found)
     rows = [json.loads(line) for line in (outcome.path / "metrics.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in logged] == [row["loss"] for row in rows]
     assert [row["valid/ndcg@3"] for row in logged] == [row["valid/ndcg@3"] for row in rows]
