@@ -1,0 +1,256 @@
+"""Choc and kale: what a policy shows that counts only the next click, and what one that looks ahead does.
+
+    python -m experiments.long_term                      (about 6 minutes on 2 cores)
+    python -m experiments.long_term --world recsim       (RecSim's own numbers, by which looking ahead changes nothing)
+    python -m experiments.long_term --seeds 2 --steps 20000
+
+In long_term_satisfaction clickbait (choc) holds users longer now and leaves them less satisfied, nourishing documents
+(kale) do the reverse, and satisfaction multiplies how long users stay. Neither is seen but by what users did: SlateQ
+with a memory of their last steps learns from the engagement of each step, brought into [0, 1], at each discount. Its
+policies are scored on the same test users, beside policies that always show the document nearest to one clickbait
+score: as far as anything can be seen, the best of these is the best there is.
+
+Told are the return (the engagement of a session), and over time the mean of: engagement, satisfaction, clickbait,
+diversity (entropy of the tenths of the clickbait scale among a user's last ten documents, over log 10) and novelty (1
+less the share of a user's earlier documents in the same tenth). Return: 95 % t intervals over seeds; the tests are
+paired over users, of returns averaged over seeds, Holm-adjusted.
+
+With RecSim's sensitivity of .01 satisfaction stays within .49 and .51, so that choc is best at any discount; the world
+that is called `sensitive` has ten times as much.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jaxtyping import Array, Float, Int, Key
+from rich.console import Console
+from rich.table import Table
+
+from experiments.cli import main
+from rec_jax.errors import Diverged, InputError
+from rec_jax.evaluate.over_time import diversity, mean_over_time, novelty
+from rec_jax.evaluate.significance import holm, paired_bootstrap, randomization_test, seed_interval
+from rec_jax.files import atomic, write_json
+from rec_jax.policies.fixed import best, random_slates
+from rec_jax.policies.rewards import Reward, Rewarded, Signal
+from rec_jax.policies.slateq import SlateQ, make
+from rec_jax.randomness import device_key
+from rec_jax.simulate.base import Observation, Response, Simulator
+from rec_jax.simulate.episodes import Act, course
+from rec_jax.simulate.history import Remembering
+from rec_jax.simulate.long_term_satisfaction import LongTermSatisfaction, Users
+from rec_jax.tracking.certificate import code_state, machine
+
+DISCOUNTS = (0.0, 0.3, 0.5, 0.7, 0.9, 0.99)
+SENSITIVITY = {"sensitive": 0.1, "recsim": 0.01}
+CONSTANT = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Clickbait scores that are always shown, as nearly as the candidates allow."""
+MOST = 100.0
+"""Engagement that counts as 1 in learning, as does any above it: one step in a hundred."""
+MEMORY, TENTHS, WINDOW = 8, 10, 10
+OVER_TIME = ("engagement", "satisfaction", "clickbait", "diversity", "novelty")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much is learnt, and on how many users it is scored."""
+
+    world: Literal["sensitive", "recsim"] = "sensitive"
+    """How much exposure moves satisfaction: .1, or RecSim's .01."""
+    seeds: int = 5
+    """Trainings at each discount."""
+    steps: int = 100_000
+    """Users' steps of each."""
+    users: int = 4000
+    """Test users, the same for all policies."""
+    seed: int = 1
+    """The first seed; the test users are those of seed 0."""
+    out: Path = Path("runs/long_term")
+    """Folder of the record and the plot."""
+
+
+class Scores(NamedTuple):
+    """A policy's sessions: returns by user, and the means over time."""
+
+    returns: Float[Array, "n"]
+    over_time: dict[str, Float[Array, "t"]]
+
+
+def agent(discount: float) -> SlateQ:
+    """One document at a time, so that the slate is worth what it is."""
+    return SlateQ(
+        discount=discount,
+        layers=(32,),
+        torso="dnn",
+        torso_width=16,
+        users=64,
+        batch=256,
+        explore_steps=800,
+        remembered=800,
+        target_every=20,
+    )
+
+
+def always_clicked(seen: Observation) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
+    """The choice model: whatever is shown is clicked."""
+    n, candidates, _ = seen.documents.shape
+    return jnp.ones((n, candidates)), jnp.zeros(n)
+
+
+def nearest(clickbait: float) -> Act:
+    """The policy that shows the document nearest to a clickbait score."""
+    return lambda params, key, seen: best(-jnp.abs(seen.documents[:, :, 0] - clickbait), 1)
+
+
+def scored(
+    world: LongTermSatisfaction, inside: Simulator, act: Act, params: Any, key: Key[Array, ""], n: int
+) -> Scores:
+    """Whole sessions of `n` users of `world`, as `inside` shows them to the policy."""
+
+    def watch(state: Any, slates: Int[Array, "n 1"], response: Response) -> tuple[Array, Array, Array]:
+        users: Users = state if isinstance(state, Users) else state.state
+        shown = response.signals["clickbait"][:, 0]
+        return response.signals["engagement"][:, 0], world.satisfaction(users), shown
+
+    (engagement, satisfaction, clickbait), live = course(inside, act, params, key, n, world.budget, watch)
+    tenth = jnp.minimum((clickbait * TENTHS).astype(jnp.int32), TENTHS - 1)
+    found = (engagement, satisfaction, clickbait, diversity(tenth, TENTHS, WINDOW), novelty(tenth, TENTHS))
+    over_time = {name: mean_over_time(of, live) for name, of in zip(OVER_TIME, found)}
+    return Scores(jnp.where(live, engagement, 0).sum(axis=0), over_time)
+
+
+def run(options: Options, told: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
+    """The record: policies at each discount and those that learn nothing. Diverged: parameters are not finite."""
+    code, world = code_state(), LongTermSatisfaction(slate=1, sensitivity=SENSITIVITY[options.world])
+    reward = Reward((Signal("engagement", 1.0, 0.0, MOST, clip=True),))
+    inside, key = Remembering(Rewarded(world, reward), MEMORY), device_key(0, "long term, test")
+    policies, returns = dict[str, Any](), dict[str, np.ndarray]()
+    fixed = {"random": partial(random_slates, k=1)} | {f"clickbait {c:g}": nearest(c) for c in CONSTANT}
+    for name, act in fixed.items():
+        told(name)
+        one = jax.device_get(jax.jit(partial(scored, world, world, act, n=options.users))(params=None, key=key))
+        returns[name] = np.asarray(one.returns, np.float64)
+        policies[name] = {"returns": [float(one.returns.mean())], "over_time": _listed(one.over_time)}
+    keys = jnp.stack([device_key(options.seed + i, "long term") for i in range(options.seeds)])
+    for discount in DISCOUNTS:
+        name = f"discount {discount:g}"
+        told(name)
+        of = agent(discount)
+        made = make(of, inside, always_clicked)
+        states = jax.jit(jax.vmap(made.init))(keys)
+        learn = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)), donate_argnums=0)
+        params = learn(states, keys, jnp.int32(-(-options.steps // of.users))).params
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+            raise Diverged(f"{name}: a parameter became NaN or infinite")
+        score = jax.jit(lambda params, made=made: scored(world, inside, made.act, params, key, options.users))
+        each = [jax.device_get(score(jax.tree.map(lambda x, i=i: x[i], params))) for i in range(options.seeds)]
+        returns[name] = np.mean([np.asarray(one.returns, np.float64) for one in each], axis=0)
+        policies[name] = {
+            "returns": [float(one.returns.mean()) for one in each],
+            "over_time": _listed(jax.tree.map(lambda *of: np.mean(of, axis=0), *(one.over_time for one in each))),
+        }
+    settings = {"world": options.world, "sensitivity": world.sensitivity, "seeds": options.seeds}
+    settings |= {"steps": options.steps, "users": options.users, "seed": options.seed}
+    return {
+        "policies": policies,
+        "tests": tests_of(returns),
+        **settings,
+        "code": code,
+        "machine": machine(len(jax.devices())),
+    }
+
+
+def tests_of(returns: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Each discount against none, and the best of them against the best document that is always shown."""
+    learnt = [name for name in returns if name.startswith("discount")]
+    first, always = learnt[0], [name for name in returns if name.startswith("clickbait")]
+    top, ceiling = (max(of, key=lambda name: returns[name].mean()) for of in (learnt, always))
+    pairs = [*((name, first) for name in learnt[1:]), (top, ceiling)]
+    p = holm({f"{a}, {b}": randomization_test(returns[a], returns[b], 10_000) for a, b in pairs})
+    found = []
+    for a, b in pairs:
+        c = paired_bootstrap(returns[a], returns[b], 10_000)
+        found.append({"pair": [a, b], "difference": c.difference, "low": c.low, "high": c.high, "p": p[f"{a}, {b}"]})
+    return found
+
+
+def _listed(over_time: Mapping[str, Any]) -> dict[str, list[float]]:
+    return {name: np.asarray(of, np.float64).round(6).tolist() for name, of in over_time.items()}
+
+
+def draw(record: Mapping[str, Any], path: Path) -> None:
+    """Return by discount, beside documents that are always shown; and each measure over time."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 6.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 3).ravel()
+    policies = record["policies"]
+    learnt = {name: of for name, of in policies.items() if name.startswith("discount")}
+    spread = [seed_interval(of["returns"]) for of in learnt.values()]
+    means, at = [i.mean for i in spread], range(len(learnt))
+    halves = [0.0 if i.low is None else i.mean - i.low for i in spread]
+    axes[0].errorbar(at, means, halves, marker="o", capsize=3, color="C0", label="SlateQ with a memory")
+    axes[0].set_xticks(list(at), [name.removeprefix("discount ") for name in learnt])
+    for name, of in policies.items():
+        if name not in learnt:
+            axes[0].axhline(of["returns"][0], linewidth=0.8, linestyle="--", color="0.6")
+            axes[0].annotate(
+                name, (len(learnt) - 1, of["returns"][0]), fontsize=7, ha="right", va="bottom", color="0.4"
+            )
+    axes[0].set(xlabel="discount", ylabel="engagement of a session", title="return")
+    lines = [*learnt, "random"]
+    for place, measure in enumerate(OVER_TIME, 1):
+        for number, name in enumerate(lines):
+            values = np.array(policies[name]["over_time"][measure])
+            style = {"color": "0.5", "linestyle": ":"} if name == "random" else {"color": f"C{number}"}
+            smooth = np.convolve(values, np.ones(3) / 3, "valid") if measure == "engagement" else values
+            axes[place].plot(np.arange(1, len(smooth) + 1), smooth, label=name, linewidth=1.2, **style)
+        axes[place].set(xlabel="step", title=measure + (", mean of three steps" if measure == "engagement" else ""))
+    axes[1].legend(frameon=False, fontsize=7)
+    for one in axes:
+        one.grid(alpha=0.3)
+        one.spines[["top", "right"]].set_visible(False)
+    with atomic(path) as file:
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+
+
+def script(argv: Sequence[str]) -> None:
+    """Run, write, draw, print. InputError: too few of something."""
+    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.long_term", description=__doc__)
+    if min(options.seeds, options.steps) < 1 or options.users < 2:
+        raise InputError(
+            f"--seeds {options.seeds} --steps {options.steps} --users {options.users}: expected at least 1, 1 and 2"
+        )
+    console = Console()
+    with console.status("learning") as status:
+        record = run(options, lambda name: status.update(name))
+    write_json(options.out / "record.json", record)
+    draw(record, options.out / "plot.png")
+    table = Table("policy", "return (95 % over seeds)", *OVER_TIME[1:], title=f"{options.users:,} test users")
+    for name, of in record["policies"].items():
+        found = seed_interval(of["returns"])
+        spread = "" if found.low is None else f" ({found.low:.0f}–{found.high:.0f})"
+        means = [f"{np.mean(of['over_time'][measure]):.3f}" for measure in OVER_TIME[1:]]
+        table.add_row(name, f"{found.mean:.0f}{spread}", *means)
+    console.print(table)
+    for test in record["tests"]:
+        first, second = test["pair"]
+        console.print(
+            f"{first} – {second}: {test['difference']:+.1f} ({test['low']:+.1f} to {test['high']:+.1f}), "
+            f"p {test['p']:.4f}",
+            highlight=False,
+        )
+    console.print(f"written to {options.out}: record.json, plot.png", highlight=False)
+
+
+if __name__ == "__main__":
+    main(script)
