@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.policy import PolicyExperiment
-from rec_jax.config import Experiment, from_json
+from papers_repro.kinds import AnyExperiment
+from rec_jax.config import from_json
 from rec_jax.errors import InputError, did_you_mean
 
 FOLDER = Path(__file__).parent
@@ -19,7 +19,7 @@ class Cell:
     """A cell of the table as it is run: the Experiment alone decides its numbers."""
 
     name: str
-    experiment: Experiment | PolicyExperiment
+    experiment: AnyExperiment
     seeds: int = 1
     headline: bool = False
     """Its other seeds come before those of the rest."""
@@ -51,6 +51,8 @@ class Published:
     """The column that is judged: 'chosen on validation' or 'best on test'."""
     source: str = ""
     """Where the value is from, if not from the paper itself."""
+    less_is_better: bool = False
+    """The banded metrics are errors."""
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,11 @@ def _save(figure: Any, path: Path) -> None:
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 
 
-def series(paper: Paper, lines: Mapping[str, Line], judged: Mapping[str, Published], path: Path) -> None:
+def series(paper: Paper, lines: Mapping[str, Line], judged: Mapping[str, Published], path: Path, ours: str) -> None:
     """A panel a series: published values (open), ours by the best epoch on test and by validation's, with intervals."""
     figure, panels = _figure(max(1, len(paper.series)), min(COLUMNS, max(1, len(paper.series))))
     for axes, of in zip(panels, paper.series):
-        _panel(axes, of, lines, judged)
+        _panel(axes, of, lines, judged, ours)
     handles: dict[str, Any] = {}
     for axes in panels:
         handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
@@ -52,14 +52,14 @@ def _short(paper: Paper) -> str:
     return paper.title.partition(":")[0]
 
 
-def _panel(axes: Any, of: Series, lines: Mapping[str, Line], judged: Mapping[str, Published]) -> None:
+def _panel(axes: Any, of: Series, lines: Mapping[str, Line], judged: Mapping[str, Published], ours: str) -> None:
     places = list(zip(range(len(of.x)), of.cells))
     published = [(x, judged[c].values[of.metric]) for x, c in places if c in judged and of.metric in judged[c].values]
     if published:
         axes.plot(*zip(*published), "o--", color="0.45", markerfacecolor="white", label="published", zorder=1)
     for label, color, marker, column in (
         ("ours, best epoch on test", "C1", "^", "best"),
-        ("ours, chosen on validation", "C0", "o", "chosen"),
+        (ours, "C0", "o", "chosen"),
     ):
         found = [
             (x, lines[c], getattr(lines[c], column)) for x, c in places if c in lines and getattr(lines[c], column)
@@ -69,7 +69,8 @@ def _panel(axes: Any, of: Series, lines: Mapping[str, Line], judged: Mapping[str
         means: list[Mean] = [values[of.metric] for _, _, values in found]
         error = [m.half or 0.0 for m in means]
         if column == "chosen":  # the wider of the two intervals, over users
-            error = [max(e, (u[1] - u[0]) / 2) for e, u in zip(error, (line.users[of.metric] for _, line, _ in found))]
+            users = (line.users.get(of.metric, (0.0, 0.0)) for _, line, _ in found)
+            error = [max(e, (u[1] - u[0]) / 2) for e, u in zip(error, users)]
         style = {"color": color, "marker": marker, "capsize": 2, "markersize": 4, "linewidth": 1}
         mean, half = (dict(zip((x for x, _, _ in found), of)) for of in ([m.mean for m in means], error))
         # A cell without a record leaves a gap: no line is drawn over what nobody has measured.

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from experiments.policy import PolicyExperiment
+from papers_repro import kinds
+from papers_repro.kinds import AnyExperiment
 from papers_repro.paper import FOLDER, Cell, Paper, Record
-from rec_jax import registry
 from rec_jax.choice import Choice
-from rec_jax.config import Experiment, changed, from_json, to_json
 from rec_jax.files import append_line, make_folder, read_lines
 from rec_jax.registry import parse_experiment
 
 KEPT = ["name", "experiment_hash", "seed", "metrics", "test_scored", "data", "protocol", "experiment", "machine"]
-KEPT += ["training", "code", "times", "tuning"]
+KEPT += ["training", "code", "times", "tuning", "estimate"]
 
 
 def path_of(paper: str, cell: str, folder: Path = FOLDER) -> Path:
@@ -29,7 +28,8 @@ def path_of(paper: str, cell: str, folder: Path = FOLDER) -> Path:
 
 def record_of(cell: str, about: Paper, result: dict[str, Any], per_user: dict[str, np.ndarray]) -> Record:
     """What is kept of a run's result: the paper's metrics at all cut-offs, and for tests between systems those that it
-    shows by user, under its rule and, with their names, under the further ones.
+    shows by user, under its rule and, with their names, under the further ones. What is of all users together (an sd)
+    has no values by user.
     """
     kinds = {metric.split("@")[0] for metric in about.shown}
     kept = {name: result[name] for name in KEPT if name in result}
@@ -41,6 +41,7 @@ def record_of(cell: str, about: Paper, result: dict[str, Any], per_user: dict[st
         metric if rule == about.rule else f"{rule}/{metric}": pack(per_user[f"{rule}/{metric}"])
         for rule in (about.rule, *about.rules)
         for metric in about.shown
+        if f"{rule}/{metric}" in per_user
     }
     return {"cell": cell, **kept, "per_user": packed}
 
@@ -76,35 +77,24 @@ def shown(made: Sequence[Record]) -> dict[int, Record]:
     return {r["seed"]: r for r in made if r["code"]["differs_from_commit"] is False}
 
 
-def experiment_of(record: Record) -> Experiment | PolicyExperiment:
-    """The Experiment of a record. InputError: today's configuration does not know it."""
-    if "policy" in record["experiment"]:
-        policy: PolicyExperiment = from_json(PolicyExperiment, record["experiment"])
-        return policy
-    return parse_experiment(record["experiment"])
+def experiment_of(record: Record) -> AnyExperiment:
+    """The experiment of a record. InputError: today's configuration does not know it."""
+    return kinds.parse(record["experiment"])
 
 
 def matches(record: Record, cell: Cell) -> bool:
     """Whether the record is of the cell as it stands today; what was tuned on validation may differ."""
     found, expected = experiment_of(record), dataclasses.replace(cell.experiment, seed=record["seed"])
-    if cell.trials and isinstance(expected, Experiment):
-        values = to_json(found)
-        for path in registry.space(expected):
-            value: Any = values
-            for part in path.split("."):
-                value = value[part]
-            expected = changed(expected, {path: value})
+    if cell.trials and type(found) is type(expected):
+        expected = kinds.kind_of(expected).tuned_as(expected, found)
     return found == expected
 
 
 def choice_of(paper: str, cell: Cell) -> Choice | None:
     """What validation chose for all seeds of a cell, where that is on record: it is not chosen again."""
-    if isinstance(cell.experiment, PolicyExperiment):
-        return None
-    shared = cell.experiment.protocol.choice_seed
-    found = counted(paper, cell.name).get(shared)
-    chosen = experiment_of(found) if shared and found else None
-    return Choice.of_record(found["training"], chosen) if found and isinstance(chosen, Experiment) else None
+    shared = kinds.kind_of(cell.experiment).choice_seed(cell.experiment)
+    found = counted(paper, cell.name).get(shared) if shared else None
+    return Choice.of_record(found["training"], parse_experiment(found["experiment"])) if found else None
 
 
 def pack(values: np.ndarray) -> str:

@@ -34,7 +34,7 @@ def page(paper: Standing, papers: Sequence[Standing]) -> str:
         "",
         *_table(paper),
         "",
-        *_legend(about.shown),
+        *_legend(paper),
         *told(paper.made),
         *_claims(paper),
         *_curves(paper),
@@ -58,21 +58,27 @@ def _counts(paper: Standing) -> str:
 
 def _table(paper: Standing) -> list[str]:
     of = "/".join(metric.split("@")[0].upper() for metric in paper.about.shown)
-    heads = ["cell", f"published {of}", "best epoch on test", "chosen on validation", "users, 95 %", "epoch"]
+    unit, epochs = f"{paper.kind.unit}, 95 %", paper.kind.epochs
+    heads = ["cell", f"published {of}"]
+    heads += ["best epoch on test", "chosen on validation", unit, "epoch"] if epochs else ["ours", unit]
     heads += ["seeds", "min", "verdict"]
     rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for name, said in paper.verdicts.items():
         value, line = paper.published.get(name), paper.lines.get(name)
         if line is not None or value is not None:
-            rows.append("| " + " | ".join([name, _published(value), *_ours(line, paper.about.shown), said]) + " |")
+            ours = _ours(line, paper.about.shown, epochs)
+            rows.append("| " + " | ".join([name, _published(value), *ours, said]) + " |")
     return rows
 
 
-def _ours(line: Line | None, shown: tuple[str, str]) -> list[str]:
+def _ours(line: Line | None, shown: tuple[str, str], epochs: bool) -> list[str]:
     if line is None:
-        return ["–"] * 6
+        return ["–"] * (6 if epochs else 4)
+    run = [str(len(line.seeds)), f"{line.minutes:.1f}"]
+    if not epochs:
+        return [_pair(line.chosen, shown), _users(line), *run]
     best, epoch = _pair(line.best, shown) if line.best else "–", "–" if line.epochs is None else str(line.epochs)
-    return [best, _pair(line.chosen, shown), _users(line), epoch, str(len(line.seeds)), f"{line.minutes:.1f}"]
+    return [best, _pair(line.chosen, shown), _users(line), epoch, *run]
 
 
 def _users(line: Line) -> str:
@@ -110,15 +116,18 @@ def _number(value: Mean) -> str:
     return f"{value.mean:.{digits}f}".removeprefix("0") + half
 
 
-def _legend(shown: tuple[str, str]) -> list[str]:
-    return [
-        f"{_titled(shown)}; ± is half of the 95 % t interval over seeds, the column 'users' the 95 % bootstrap "
-        "interval over users. Grades: V, read in a primary source; V3, in a transcription; NV, from memory. 'min' is "
-        "the time of a seed, with the choice of its epoch where that was made in the same run. "
+def _legend(paper: Standing) -> list[str]:
+    unit = paper.kind.unit
+    said = (
+        f"{_titled(paper.about.shown)}; ± is half of the 95 % t interval over seeds, the column '{unit}' the 95 % "
+        f"bootstrap interval over {unit}. Grades: V, read in a primary source; V3, in a transcription; NV, from memory."
+    )
+    of_epochs = (
+        " 'min' is the time of a seed, with the choice of its epoch where that was made in the same run. "
         "'Best epoch on test' is what a paper reports that chooses its epoch so; it is shown to be held against such "
-        "a paper, and for nothing else.",
-        "",
-    ]
+        "a paper, and for nothing else."
+    )
+    return [said + (of_epochs if paper.kind.epochs else " 'min' is the time of a seed."), ""]
 
 
 def _claims(paper: Standing) -> list[str]:
@@ -134,8 +143,8 @@ def _claims(paper: Standing) -> list[str]:
             for t in pairs
         ]
         rows += [""]
-    head = ["## Claims", "", "Paired randomisation tests over users, of values averaged over seeds, of the epochs "]
-    head[-1] += "that validation chose; 5 %."
+    head = ["## Claims", "", f"Paired randomisation tests over {paper.kind.unit}, of values averaged over seeds"]
+    head[-1] += ", of the epochs that validation chose; 5 %." if paper.kind.epochs else "; 5 %."
     return [*head, "", *rows] if rows else []
 
 
@@ -221,7 +230,8 @@ def render_all(chosen: Sequence[str]) -> list[Path]:
     written, papers = [], [standing(name) for name in names()]
     for paper in (paper for paper in papers if paper.name in chosen):
         folder = FOLDER / paper.name
-        plots.series(paper.about, paper.lines, paper.published, folder / "plot.png")
+        ours = "ours, chosen on validation" if paper.kind.epochs else "ours"
+        plots.series(paper.about, paper.lines, paper.published, folder / "plot.png", ours)
         written.append(folder / "plot.png")
         if any(cell in paper.lines for cell in paper.about.curves):
             plots.curves(paper.about, paper.lines, folder / "curves.png")

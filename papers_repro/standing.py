@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.policy import PolicyExperiment
 from papers_repro import records
 from papers_repro.bands import paper_at
+from papers_repro.kinds import Kind, kind_of
 from papers_repro.paper import Cell, Paper, Published, Record, cells, published, read, rows_of
 from papers_repro.verdicts import Line, Mean, line_of, over_users, verdict
-from rec_jax.registry import OWN
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,11 @@ class Standing:
     counted: Mapping[str, Mapping[int, Record]]
     lines: Mapping[str, Line]
     verdicts: Mapping[str, str]
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of its cells' experiments: all are of one."""
+        return kind_of(next(iter(self.cells.values())).experiment)
 
     @property
     def tally(self) -> tuple[int, int, int, int]:
@@ -80,13 +84,12 @@ def _best_baseline(
     on record, for the best of a few would make the cell look better than it is.
     """
     asked, same = known[cell].experiment, list[Line | None]()
-    if isinstance(asked, PolicyExperiment):
-        return None
+    log = kind_of(asked).log(asked)
     for row, (other, of_rule) in rows.items():
         experiment = known[other].experiment
-        if isinstance(experiment, PolicyExperiment) or of_rule != rule or known[other].not_run:
+        if of_rule != rule or known[other].not_run or not kind_of(experiment).baseline(experiment):
             continue
-        if experiment.objective == OWN and experiment.data == asked.data:
+        if kind_of(experiment).log(experiment) == log:
             same.append(lines.get(row))
     there = [line for line in same if line is not None]
     if not there or len(there) < len(same):

@@ -61,11 +61,19 @@ def over_users(
     """95 % bootstrap intervals over users by cell and metric; cells of as many users share their resamples."""
     by_length: dict[int, dict[str, np.ndarray]] = {}
     for cell, of_seed in counted.items():
-        for metric in shown:
+        for metric in _by_user(of_seed, shown):
             values = values_of(of_seed, metric)
             by_length.setdefault(len(values), {})[f"{cell} {metric}"] = values
     found = {name: e for of in by_length.values() for name, e in intervals(of, Runtime.bootstrap).items()}
-    return {cell: {m: ((e := found[f"{cell} {m}"]).low, e.high) for m in shown} for cell in counted}
+    return {
+        cell: {m: ((e := found[f"{cell} {m}"]).low, e.high) for m in _by_user(of_seed, shown)}
+        for cell, of_seed in counted.items()
+    }
+
+
+def _by_user(of_seed: Mapping[int, Record], shown: tuple[str, str]) -> list[str]:
+    """Those of the metrics shown that have values by user."""
+    return [metric for metric in shown if all(metric in record["per_user"] for record in of_seed.values())]
 
 
 def line_of(of_seed: Mapping[int, Record], rule: str, users: dict[str, tuple[float, float]], first: str) -> Line:
@@ -126,7 +134,9 @@ def verdict(
     if published.beside and baseline is not None:
         gaps = {name: gap - (baseline[name].mean - published.beside[name]) for name, gap in gaps.items()}
     # Rounded as published values are, so that a band of .010 holds .010.
-    return judged({name: round(gap, 4) for name, gap in gaps.items()}, published.band)
+    gaps = {name: round(gap, 4) for name, gap in gaps.items()}
+    said = judged({n: -gap for n, gap in gaps.items()} if published.less_is_better else gaps, published.band)
+    return far(gaps) if said.startswith("not") else said
 
 
 def tested(counted: Mapping[str, Mapping[int, Record]], claim: Claim) -> list[Tested]:

@@ -1,6 +1,5 @@
 """Running a paper's cells: in which order, until when, and what is skipped or taken up again."""
 
-import dataclasses
 import fnmatch
 import os
 import signal
@@ -11,23 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
-from experiments import policy
-from experiments.policy import PolicyExperiment
 from papers_repro import records
-from papers_repro.paper import Cell, Paper, cells, read
-from rec_jax.comparison import System, part, tuned
+from papers_repro.kinds import Job, kind_of
+from papers_repro.paper import Cell, cells, read
 from rec_jax.config import Runtime
 from rec_jax.errors import InputError
 from rec_jax.files import make_folder
-from rec_jax.problem import Problem, pose
+from rec_jax.problem import Problem
 from rec_jax.training import Show
 
-K = tuple(range(1, 11))
 Tell = Callable[[str], None]
 
 
@@ -103,29 +97,14 @@ def run_paper(
 def run_unit(
     paper: str, unit: Unit, runtime: Runtime, problems: dict[tuple[object, ...], Problem], show: Show, tell: Tell
 ) -> None:
-    """Tune where the cell asks for it, run, and append the record."""
-    experiment, about = unit.cell.experiment, read(paper)
-    if isinstance(experiment, PolicyExperiment):
-        experiment = dataclasses.replace(experiment, seed=unit.seed)
-        result, per_user = policy.run(experiment, folder=make_folder(runtime.runs / experiment.name))
-        _keep(paper, about, unit, result, per_user, tell)
-        return
-    key = (experiment.data, experiment.preparation, experiment.protocol, experiment.stopping.rule)
-    problem = problems.get(key) or problems.setdefault(key, pose(experiment, runtime.data_dir))
-    ks = sorted({*K, *(int(metric.split("@")[1]) for metric in about.shown)})
-    runtime = dataclasses.replace(runtime, k=tuple(k for k in ks if k <= problem.dataset.n_items))
-    system = tuned(System(unit.cell.name, experiment), unit.cell.trials, problem, runtime, show, tell)
-    made = part(system, unit.seed, problem, runtime, show, records.choice_of(paper, unit.cell))
-    _keep(paper, about, unit, made.result, made.per_user, tell)
-
-
-def _keep(
-    paper: str, about: Paper, unit: Unit, result: dict[str, Any], per_user: dict[str, np.ndarray], tell: Tell
-) -> None:
-    """Append the record, and say what it holds."""
-    records.append(paper, records.record_of(unit.cell.name, about, result, per_user))
+    """Run it as its kind is run, append the record, and say what it holds."""
+    cell, about = unit.cell, read(paper)
+    choice = records.choice_of(paper, cell)
+    job = Job(cell.name, unit.seed, cell.trials, choice, about.shown, runtime, problems, show, tell)
+    result, per_unit = kind_of(cell.experiment).run(cell.experiment, job)
+    records.append(paper, records.record_of(cell.name, about, result, per_unit))
     means = " ".join(f"{m.upper()} {result['metrics'][about.rule][m]['mean']:.4f}" for m in about.shown)
-    tell(f"{unit.cell.name} seed {unit.seed}: {means}")
+    tell(f"{cell.name} seed {unit.seed}: {means}")
 
 
 @contextmanager

@@ -283,6 +283,12 @@ def test_verdicts(chosen: float, best: float, changes: dict[str, Any], expected:
     assert verdict(line(chosen, best), None) == ""
 
 
+def test_of_errors_less_is_better() -> None:
+    asked = Published("x", {"hr@10": 0.3}, band=0.02, less_is_better=True)
+    found = [verdict(line(error, 0), asked) for error in (0.25, 0.285, 0.315, 0.35)]
+    assert found == ["better", "reproduced", "reproduced", "not reproduced (hr@10 +0.0500)"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -5,8 +5,9 @@ import dataclasses
 import jax
 import pytest
 
-from experiments.policy import RULE, PolicyExperiment
+from experiments import off_policy, policy
 from papers_repro.check import check_all
+from papers_repro.kinds import KINDS, kind_of
 from papers_repro.mf_revisited.cells import DIMENSIONS
 from papers_repro.paper import cells, names, read
 from papers_repro.records import counted
@@ -17,6 +18,19 @@ from rec_jax.registry import MODELS, OWN
 from rec_jax.run import check
 from tests.helpers import small_dataset
 
+RULES = {"policy": policy.RULE, "estimator": off_policy.RULE}
+
+
+def test_a_record_s_kind_is_told_by_one_field() -> None:
+    for kind in KINDS:
+        fields = {field.name for field in dataclasses.fields(kind.of)}
+        assert [other.field for other in KINDS if other.field in fields] == [kind.field]
+
+
+@pytest.mark.parametrize("paper", names())
+def test_a_paper_s_cells_are_of_one_kind(paper: str) -> None:
+    assert len({kind_of(cell.experiment).field for cell in cells(paper).values()}) == 1
+
 
 def test_every_table_equals_its_records_and_every_record_a_cell() -> None:
     assert check_all() == []
@@ -26,9 +40,11 @@ def test_every_table_equals_its_records_and_every_record_a_cell() -> None:
 def test_every_cell_is_an_experiment_that_can_run(paper: str) -> None:
     """Options that go together, data that are known, and what cannot be run says so."""
     for cell in cells(paper).values():
-        if isinstance(cell.experiment, PolicyExperiment):
+        field = kind_of(cell.experiment).field
+        if field == "policy":
             assert cell.experiment.world.slate == cell.experiment.slate
-            assert read(paper).rule == RULE
+        if field != "model":
+            assert read(paper).rule == RULES[field]
             continue
         check(cell.experiment, Runtime())
         assert cell.experiment.data in DATASETS
@@ -43,7 +59,7 @@ def test_the_test_split_was_scored_once_but_for_traces(paper: str) -> None:
         for record in counted(paper, name).values():
             traced = record["training"].get("trace", {}).get("by_epoch", [])
             assert record["test_scored"] == 1 + len(traced)
-            if isinstance(cell.experiment, PolicyExperiment):
+            if kind_of(cell.experiment).field != "model":
                 continue
             assert bool(traced) == cell.experiment.protocol.trace_test
             again = cell.experiment.protocol.refit
