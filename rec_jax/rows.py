@@ -10,7 +10,6 @@ from rec_jax.models.base import Scorer
 from rec_jax.objectives.base import Recommender
 from rec_jax.space import Choice, Range, Real
 
-
 Space = Mapping[str, Range]
 """What is tuned, by the field's path in an Experiment ('architecture.factors')."""
 

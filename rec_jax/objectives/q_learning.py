@@ -119,6 +119,8 @@ def sqn(module: SequenceModel, config: SQN, data: TrainData, batch_size: int) ->
         def both(module: SequenceModel) -> Any:
             return module.states(query), scored(config, module.item_vectors())
 
+        found: Any
+        vectors: Any
         found, vectors = module.apply({"params": params}, method=both, **how)
         return (unit(found) if config.normalised else found), vectors
 

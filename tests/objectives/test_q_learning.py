@@ -1,6 +1,7 @@
 """SQN, SAC and CQL against their formulas in plain Python, and in a small world against value iteration."""
 
 import dataclasses
+import itertools
 import math
 from functools import partial
 from pathlib import Path
@@ -224,7 +225,7 @@ def test_the_learnt_q_is_that_of_value_iteration() -> None:
             walk = [s, a] if a == end else [s, a, *rng.integers(0, end, 3).tolist(), end]
             walks.append(walk)
     item = np.concatenate(walks).astype(np.int32)
-    given = np.concatenate([[0.0, *(reward[s, a] for s, a in zip(w, w[1:]))] for w in walks]).astype(np.float32)
+    given = np.concatenate([[0.0, *(reward[s, a] for s, a in itertools.pairwise(w))] for w in walks]).astype(np.float32)
     user = np.repeat(np.arange(len(walks)), [len(w) for w in walks]).astype(np.int32)
     events = Interactions(user, item, given, np.arange(len(user), dtype=np.int64))
 
