@@ -31,7 +31,7 @@ from rec_jax.models import (
     ncf,
     sasrec,
 )
-from rec_jax.objectives import masked_item, multinomial, next_item, pairwise, pointwise, rating
+from rec_jax.objectives import masked_item, multinomial, next_item, pairwise, pointwise, q_learning, rating
 from rec_jax.rows import COMMON, OWN, Baseline, Model, Objective, OwnMethod, Pretraining, Space
 from rec_jax.space import Choice, Real
 
@@ -56,6 +56,8 @@ __all__ = [
 TOWERS: Space = {**COMMON, "architecture.factors": Choice((8, 16, 32))}
 
 
+_Q: Space = {"loss.q_weight": Real(0.1, 3.0)}
+
 OBJECTIVES: dict[str, Objective] = {
     "pointwise": Objective("cross-entropy over positives and negatives", pointwise.Pointwise, pointwise.pointwise),
     "bpr": Objective("pairs of a positive and a negative", pairwise.Pairwise, pairwise.pairwise),
@@ -65,6 +67,27 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "masked-item": Objective(
         "masked items, from those before and after", masked_item.MaskedItem, masked_item.masked_item, sequences=True
+    ),
+    "sqn": Objective(
+        "the next item, and beside it Q-learning from ratings as rewards (Xin et al. 2020)",
+        q_learning.SQN,
+        q_learning.sqn,
+        sequences=True,
+        space=_Q,
+    ),
+    "sac": Objective(
+        "the next item, its loss weighted by a Q that is learnt beside it (Xin et al. 2020)",
+        q_learning.SAC,
+        q_learning.sqn,
+        sequences=True,
+        space={**_Q, "loss.warm_up": Choice((5, 10, 20, 40))},
+    ),
+    "cql": Objective(
+        "the next item, and beside it conservative Q-learning from ratings (Kumar et al. 2020)",
+        q_learning.CQL,
+        q_learning.sqn,
+        sequences=True,
+        space={**_Q, "loss.alpha": Real(0.01, 1.0)},
     ),
     "multinomial": Objective(
         "all of a user's items at once, by the multinomial likelihood", multinomial.Multinomial, multinomial.multinomial
@@ -106,7 +129,7 @@ def _next_item(
         config,
         module,
         objective="next-item",
-        objectives=("next-item",),
+        objectives=("next-item", "sqn", "sac", "cql"),
         defaults={**_SEQUENCES, "loss": loss, **defaults},
         space=_WIDTHS,
     )
@@ -273,13 +296,14 @@ def folds_in(name: str) -> bool:
 
 
 def space(tuned: Experiment) -> Space:
-    """What is tuned of an experiment."""
+    """What is tuned of an experiment: its model's hyper-parameters, and the objective's own."""
     given = recommender_row(tuned.model).space
+    own: Space = {} if tuned.objective == OWN else OBJECTIVES[tuned.objective].space
     if given is not None:
-        return given
+        return {**given, **own}
     parts = {"architecture": tuned.architecture, "loss": tuned.loss, "optimization": tuned.optimization}
     has = {f"{part}.{f.name}" for part, of in parts.items() for f in dataclasses.fields(of)}
-    return {path: range_ for path, range_ in COMMON.items() if path in has}
+    return {**{path: range_ for path, range_ in COMMON.items() if path in has}, **own}
 
 
 def experiment(model: str, objective: str | None = None, **changes: Any) -> Experiment:

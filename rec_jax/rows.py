@@ -10,12 +10,16 @@ from rec_jax.models.base import Scorer
 from rec_jax.objectives.base import Recommender
 from rec_jax.space import Choice, Range, Real
 
+Space = Mapping[str, Range]
+"""What is tuned, by the field's path in an Experiment ('architecture.factors')."""
+
 
 @dataclass(frozen=True)
 class Objective:
     """An objective's row: its hyper-parameters, `build(module, config, data, batch_size)`, its validation metric.
 
-    `sequences`: it is over users' histories, so that the order of events matters and a step is of users.
+    `sequences`: it is over users' histories, so that the order of events matters and a step is of users. `space` is
+    tuned beside the model's.
     """
 
     summary: str
@@ -23,6 +27,7 @@ class Objective:
     build: Callable[..., Recommender]
     metric: str = "ndcg@10"
     sequences: bool = False
+    space: Space = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,6 @@ class Pretraining:
     models: tuple[str, ...]
     glue: Callable[..., Any]
 
-
-Space = Mapping[str, Range]
-"""What is tuned, by the field's path in an Experiment ('architecture.factors')."""
 
 OWN = "own"
 """The objective of a baseline: it fits by its own method."""

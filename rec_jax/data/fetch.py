@@ -77,7 +77,18 @@ class Wheel:
             extract(wheels[0], folder, self.members)
 
 
-Source = Archive | Files | Wheel
+@dataclass(frozen=True)
+class ByHand:
+    """Files that no address has: `why` says where they come from."""
+
+    why: str
+
+    def fetch(self, folder: Path) -> None:
+        """Raises Unreachable."""
+        raise Unreachable(self.why)
+
+
+Source = Archive | Files | Wheel | ByHand
 
 
 @contextmanager

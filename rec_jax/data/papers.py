@@ -90,20 +90,43 @@ def _negatives(path: Path, test: Table) -> np.ndarray:
     return ids[np.argsort(users, kind="stable")]
 
 
-def load_sasrec(folder: Path) -> Dataset:
+def load_sasrec(folder: Path, rated: bool = False) -> Dataset:
     """SASRec's file of MovieLens-1M (Kang and McAuley, ICDM 2018): 'user item' a line, chronological, ids from 1.
 
     Ratings are 1 and times 0 (unknown). Titles join where `../movies.dat` and `sas_to_original_items.txt` are.
+    `rated`: the ratings join, by user and item, from `../ratings.dat` or `../ratings_no_timestamp.dat.gz` (the same
+    without its last column), through `sas_to_original_users.txt` and `sas_to_original_items.txt`; it is then a data
+    set of its own name. InputError: malformed rows, or an event without a rating.
     """
     log = read_delimited(folder / "ml-1m.txt", " ", ("user", "item"))
     raw = {
         "user": log.ids("user"),
         "item": log.ids("item"),
-        "rating": np.ones(len(log)),
+        "rating": _ratings(folder, log) if rated else np.ones(len(log)),
         "time": np.zeros(len(log), np.int64),
     }
     items = _titles(folder / "sas_to_original_items.txt", original_column=1)
-    return build_dataset("ml-1m-sasrec", raw, items=items, licence=LICENCE)
+    return build_dataset("ml-1m-sasrec-rated" if rated else "ml-1m-sasrec", raw, items=items, licence=LICENCE)
+
+
+def _ratings(folder: Path, log: Table) -> np.ndarray:
+    """[events]: what MovieLens-1M's ratings say of each event of SASRec's file."""
+    whole = folder.parent / "ratings.dat"
+    path = whole if whole.exists() else folder.parent / "ratings_no_timestamp.dat.gz"
+    known = read_delimited(path, "::", ("user", "item", "rating", "time"), optional=1, encoding="latin-1")
+    pairs = zip(known.columns["user"].tolist(), known.columns["item"].tolist())
+    rating_of = dict(zip(pairs, known.floats("rating", 1.0, 5.0).tolist()))
+    original = {}
+    for kind in ("user", "item"):
+        table = read_delimited(folder / f"sas_to_original_{kind}s.txt", " ", ("ours", "original")).columns
+        original[kind] = dict(zip(table["ours"].tolist(), table["original"].tolist()))
+    found = np.empty(len(log))
+    for row, (user, item) in enumerate(zip(log.columns["user"].tolist(), log.columns["item"].tolist())):
+        rating = rating_of.get((original["user"].get(user, ""), original["item"].get(item, "")))
+        if rating is None:
+            raise log.fail(row, "item", f"one that user {user} has rated in {path.name}")
+        found[row] = rating
+    return found
 
 
 def load_s3rec(folder: Path, stem: str, name: str, licence: str) -> Dataset:

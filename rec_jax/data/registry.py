@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rec_jax.data.fetch import Archive, Files, Source, Wheel, ensure
+from rec_jax.data.fetch import Archive, ByHand, Files, Source, Wheel, ensure
 from rec_jax.data.interactions import Dataset
 from rec_jax.data.movielens import LICENCE, load_1m_official, load_100k_official, load_100k_wheel
 from rec_jax.data.own import OWN_FORMATS, Columns, load_own
@@ -155,6 +155,20 @@ DATASETS: dict[str, Known] = {
                 Files("https://raw.githubusercontent.com/kang205/SASRec/master/data", {"ml-1m.txt": _SASREC}),
                 load_sasrec,
             ),
+        ),
+    ),
+    "ml-1m-sasrec-rated": Known(
+        summary="The same with MovieLens-1M's ratings 1-5: chronological, no times",
+        folder="ml-1m/sasrec",
+        licence=LICENCE,
+        expected=(6040, 3416, 999_611),
+        routes=tuple(
+            Route(
+                ("ml-1m.txt", "sas_to_original_users.txt", "sas_to_original_items.txt", f"../{ratings}"),
+                ByHand("the ratings join through tables of SASRec's ids, 'id original' a line, which nobody publishes"),
+                lambda folder: load_sasrec(folder, rated=True),
+            )
+            for ratings in ("ratings.dat", "ratings_no_timestamp.dat.gz")
         ),
     ),
     "beauty": _s3rec(

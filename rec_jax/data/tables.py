@@ -1,6 +1,7 @@
 """Reading tables of text or Parquet, with errors that name the file, the line, the field and what was expected."""
 
 import csv
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -113,12 +114,14 @@ def read_delimited(
 ) -> Table:
     """Read rows of `names` parted by `separator` (of any length); the last `optional` of them may be missing.
 
-    Rows must agree in their number of fields. InputError: no file, no row, wrong encoding, a malformed row.
+    A path that ends in .gz is unpacked. Rows must agree in their number of fields. InputError: no file, no row, wrong
+    encoding, a malformed row.
     """
     try:
-        text = path.read_text(encoding=encoding)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        with gzip.open(path, "rt", encoding=encoding) if path.suffix == ".gz" else path.open(encoding=encoding) as file:
+            text = file.read()
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not {encoding} text") from error
     lines = text.replace("\r\n", "\n").split("\n")

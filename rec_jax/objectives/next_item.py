@@ -50,6 +50,11 @@ class NextItem:
 
 def next_item(module: SequenceModel, config: NextItem, data: TrainData, batch_size: int) -> Recommender:
     """The average loss over all positions. Errors: as `drawer` and `build_sequences`."""
+    return trained_by(config, module, data, batch_size, next_events(config, data))
+
+
+def next_events(config: NextItem, data: TrainData) -> Draw:
+    """Each event of a history is to be found after those before it. Errors: as `drawer`."""
     negatives = drawer(config, data)
 
     def draw(data: TrainData, key: Key[Array, ""], past: Query) -> SequenceBatch:
@@ -59,7 +64,7 @@ def next_item(module: SequenceModel, config: NextItem, data: TrainData, batch_si
         batch = SequenceBatch(past.user, history, past.times[:, :-1], target, ones)
         return batch.replace(negatives=negatives(data, key, batch))  # type: ignore[attr-defined]
 
-    return trained_by(config, module, data, batch_size, draw)
+    return draw
 
 
 def trained_by(
@@ -71,10 +76,6 @@ def trained_by(
     picked: Callable[[int], int] | None = None,
 ) -> Recommender:
     """The bundle under the loss of `config`, for what `draw` asks to be found; `picked` as in `build_sequences`."""
-
-    def vectors(of_module: Float[Array, "n d"]) -> Float[Array, "n d"]:
-        return (unit(of_module) if config.normalised else of_module) / config.temperature
-
     return build_sequences(
         module,
         data,
@@ -82,11 +83,16 @@ def trained_by(
         draw,
         row_loss(config, data.n_items),
         pairs=data.n_items if config.loss == "softmax" else 1 + config.negatives,
-        vectors=vectors,
+        vectors=lambda of_module: scored(config, of_module),
         normalised=config.normalised,
         kept={"log_share": log_share} if config.logq else {},
         picked=picked,
     )
+
+
+def scored(config: NextItem, vectors: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """The vectors that scores use, of a module's."""
+    return (unit(vectors) if config.normalised else vectors) / config.temperature
 
 
 def check_loss(config: NextItem) -> None:
@@ -155,7 +161,7 @@ def row_loss(config: NextItem, n_items: int) -> RowLoss:
 
     def of_rows(states: Array, vectors: Array, batch: SequenceBatch, extra: Extra) -> Float[Array, ""]:
         target = batch.target.reshape(-1)
-        weight = jnp.where(batch.target >= 0, batch.weight[:, None], 0.0).reshape(-1)
+        weight = jnp.where(batch.target >= 0, batch.weight.reshape(len(batch.weight), -1), 0.0).reshape(-1)
         target = jnp.maximum(target, 0)
         if config.loss == "softmax":
             return softmax_cross_entropy(states, vectors, target, weight)

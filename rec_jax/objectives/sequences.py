@@ -37,7 +37,8 @@ class SequenceBatch:
 
     `target[:, j]` is to be found by the state at position j; -1: nothing is.
     `negatives` are of each target, or, shared by all, the same in every row. `weight` is of each target of a user:
-    over the global batch, sum(weight * targets of the user) is the number of users.
+    over the global batch, sum(weight * targets of the user) is the number of users. A loss may be given weights of
+    each target, [b t]. `rating` is what the user gave the target, as in the log; None if not read.
     """
 
     user: Leaf  # int32 [b]
@@ -46,6 +47,7 @@ class SequenceBatch:
     target: Leaf  # int32 [b t]
     weight: Leaf  # float32 [b]
     negatives: Leaf = None  # int32 [b t k], or [b k] where they are shared
+    rating: Leaf = None  # float32 [b t]
 
     def cut(self, length: int) -> "SequenceBatch":
         """The same for users none of whom has more than `length` events."""
@@ -57,6 +59,7 @@ class SequenceBatch:
             times=self.times[:, :length],
             target=self.target[:, :length],
             negatives=negatives,
+            rating=None if self.rating is None else self.rating[:, :length],
         )
 
 
@@ -188,6 +191,12 @@ def read(data: TrainData, user: Int[Array, "b"], length: int) -> Query:
     """The users with their last `length` train events."""
     place, inside = last_places(jnp, data.start, user, length)
     return Query(user, None, jnp.where(inside, data.item[place], -1), jnp.where(inside, data.time[place], 0))
+
+
+def ratings(data: TrainData, user: Int[Array, "b"], length: int) -> Float[Array, "b t"]:
+    """What the users gave in their last `length` train events; 0 past the end."""
+    place, inside = last_places(jnp, data.start, user, length)
+    return jnp.where(inside, data.rating[place], 0.0)
 
 
 def by_length(

@@ -1,4 +1,4 @@
-"""Cross-entropy over the whole catalogue, whose logits are never held in full.
+"""Cross-entropy over the whole catalogue, and its best item, whose logits are never held in full.
 
 The gradient is made together with the value, a block of rows at a time: memory grows with the catalogue, and neither
 with the batch nor with the length of the sequences, and no product is made twice. Checked against the formula in
@@ -28,9 +28,7 @@ def softmax_cross_entropy(
 
 
 def _value(states: Array, vectors: Array, target: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
-    rows = max(1, min(len(states), LOGITS_AT_ONCE // len(vectors)))
-    blocks = -(-len(states) // rows)
-    spare = blocks * rows - len(states)
+    rows, blocks, spare = _blocks(len(states), len(vectors))
     h, w = (jnp.pad(x, ((0, spare), *((0, 0),) * (x.ndim - 1))) for x in (states, weight))
     found = (h * vectors[jnp.pad(target, (0, spare))]).sum(-1)
 
@@ -56,3 +54,18 @@ def _backward(kept: tuple[Array, Array], value: Array) -> tuple[Array, Array, No
 
 
 softmax_cross_entropy.defvjp(_value, _backward)
+
+
+def best_items(states: Float[Array, "m d"], vectors: Float[Array, "n d"]) -> Int[Array, "m"]:
+    """argmax_i h_r . e_i of every row r, a block of rows at a time; of equals the first."""
+    rows, blocks, spare = _blocks(len(states), len(vectors))
+    parts = jnp.pad(states, ((0, spare), (0, 0))).reshape(blocks, rows, -1)
+    found = jax.lax.map(lambda h: jnp.argmax(h @ vectors.T, axis=1).astype(jnp.int32), parts)
+    return found.reshape(-1)[: len(states)]
+
+
+def _blocks(m: int, n: int) -> tuple[int, int, int]:
+    """(rows of a block, blocks, rows that the last one lacks) for the logits of m rows over n items."""
+    rows = max(1, min(m, LOGITS_AT_ONCE // n))
+    blocks = -(-m // rows)
+    return rows, blocks, blocks * rows - m

@@ -32,7 +32,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.errors import InputError, did_you_mean
 from rec_jax.models.base import Leaf
-from rec_jax.policies import learning, replay
+from rec_jax.objectives import learning
+from rec_jax.policies import replay
 from rec_jax.policies.fixed import random_slates
 from rec_jax.policies.networks import QNetwork, Torso
 from rec_jax.policies.slates import BUILDERS, value

@@ -168,6 +168,53 @@ def test_sasrec_format(tmp_path: Path) -> None:
     assert dataset.item_label(1) == "Caddyshack (1980)"
 
 
+SASREC = {
+    "sasrec/ml-1m.txt": "1 1\n1 2\n2 2\n2 1\n",
+    "sasrec/sas_to_original_users.txt": "1 20\n2 10\n",
+    "sasrec/sas_to_original_items.txt": "1 1198\n2 3552\n",
+    "ratings.dat": "10::1198::4::7\n10::3552::1::6\n20::3552::5::9\n20::1198::2::8\n",
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_ratings_join_sasrec_s_file(tmp_path: Path, packed: bool) -> None:
+    """From the official file, or from one without times that is packed; times stay unknown."""
+    (tmp_path / "sasrec").mkdir()
+    write(tmp_path, SASREC)
+    if packed:
+        rows = "10::1198::4\n10::3552::1\n20::3552::5\n20::1198::2\n"
+        (tmp_path / "ratings_no_timestamp.dat.gz").write_bytes(gzip.compress(rows.encode()))
+        (tmp_path / "ratings.dat").unlink()
+    dataset = load_sasrec(tmp_path / "sasrec", rated=True)
+    log = dataset.interactions
+    assert dataset.name == "ml-1m-sasrec-rated"
+    assert (log.user.tolist(), log.item.tolist()) == ([0, 0, 1, 1], [0, 1, 1, 0])
+    assert log.rating.tolist() == [2, 5, 1, 4]
+    assert not log.time.any()
+    plain = load_sasrec(tmp_path / "sasrec")
+    assert (plain.name, plain.interactions.rating.tolist()) == ("ml-1m-sasrec", [1, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (
+            "ratings.dat",
+            "20::3552::5::9\n",
+            "",
+            "ml-1m.txt, line 2, field 'item': expected one that user 1 has rated in",
+        ),
+        ("sasrec/sas_to_original_users.txt", "2 10", "3 10", "ml-1m.txt, line 3, field 'item'"),
+        ("ratings.dat", "::5::", "::6::", "line 3, field 'rating': expected a number from 1 to 5"),
+    ],
+)
+def test_ratings_that_do_not_join(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:
+    (tmp_path / "sasrec").mkdir()
+    write(tmp_path, SASREC | {file: SASREC[file].replace(old, new)})
+    with pytest.raises(InputError, match=message):
+        load_sasrec(tmp_path / "sasrec", rated=True)
+
+
 S3REC = {"Log.txt": "2 7 5 7\n1 5\n", "Log.timestamps.txt": "2 100 100 300\n1 50\n"}
 
 
@@ -220,13 +267,17 @@ def test_lightgcn_format(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="the folder of MovieLens-1M is not on this machine")
-@pytest.mark.parametrize("name", ["ml-1m-ncf", "ml-1m-sasrec", "beauty", "sports", "yelp", "gowalla"])
+@pytest.mark.parametrize(
+    "name", ["ml-1m-ncf", "ml-1m-sasrec", "ml-1m-sasrec-rated", "beauty", "sports", "yelp", "gowalla"]
+)
 def test_the_published_files(name: str) -> None:
     dataset = load(name, SHARED_DATA)
     assert (dataset.n_users, dataset.n_items, len(dataset.interactions)) == DATASETS[name].expected
     if name == "ml-1m-ncf":
         assert dataset.authors is not None
         assert np.bincount(dataset.authors.part).tolist() == [988_129, 6040, 6040]
+    if name == "ml-1m-sasrec-rated":
+        assert set(dataset.interactions.rating.tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
     if name == "gowalla":
         assert dataset.authors is not None
         assert np.bincount(dataset.authors.part)[2] == 217_242

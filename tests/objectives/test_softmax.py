@@ -1,4 +1,5 @@
-"""Cross-entropy over the catalogue against the formula in plain Python, and its gradient against the plain one's."""
+"""Cross-entropy over the catalogue against the formula in plain Python, its gradient against the plain one's, and the
+best item against a loop."""
 
 import math
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from rec_jax.objectives import softmax
-from rec_jax.objectives.softmax import softmax_cross_entropy
+from rec_jax.objectives.softmax import best_items, softmax_cross_entropy
 
 M, N, D = 23, 17, 5
 
@@ -46,3 +47,15 @@ def test_the_gradient_is_the_plain_one_s(at_once: int, monkeypatch: pytest.Monke
     found = jax.grad(lambda s, v: 3 * softmax_cross_entropy(s, v, target, weight), argnums=(0, 1))(states, vectors)
     for one, other in zip(found, expected):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 5 * N, 2**19])
+def test_the_best_item_is_the_loop_s(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two equal items the first."""
+    monkeypatch.setattr(softmax, "LOGITS_AT_ONCE", at_once)
+    states, vectors, *_ = drawn()
+    vectors[9] = vectors[2]
+    found = best_items(jnp.asarray(states), jnp.asarray(vectors)).tolist()
+    for h, item in zip(states.tolist(), found, strict=True):
+        scores = [math.fsum(a * b for a, b in zip(h, e)) for e in vectors.tolist()]
+        assert item == scores.index(max(scores))

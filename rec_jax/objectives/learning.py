@@ -1,6 +1,7 @@
 """What a value is learnt towards: small pure functions over a batch, `_tm1` before the step and `_t` after it.
 
-Checked against the formulas in plain Python (tests/policies/test_learning.py).
+They are here, below the policies, since values are learnt from simulated users and from logs alike.
+Checked against the formulas in plain Python (tests/objectives/test_learning.py).
 """
 
 from typing import Any
@@ -11,8 +12,8 @@ from jaxtyping import Array, Float, Int
 
 
 def one_step(
-    reward_t: Float[Array, "b"], discount_t: Float[Array, "b"], value_t: Float[Array, "b"]
-) -> Float[Array, "b"]:
+    reward_t: Float[Array, "*s"], discount_t: Float[Array, "*s"], value_t: Float[Array, "*s"]
+) -> Float[Array, "*s"]:
     """r + gamma v: `discount_t` is 0 where the session has ended (Sutton and Barto, 2018, Eq. 6.2)."""
     return reward_t + discount_t * value_t
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rec_jax.policies import learning
+from rec_jax.objectives import learning
 
 RNG = np.random.default_rng(0)
 Q, OTHER = RNG.normal(size=(2, 6, 4)).astype(np.float32)

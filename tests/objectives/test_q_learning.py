@@ -1,0 +1,313 @@
+"""SQN, SAC and CQL against their formulas in plain Python, and in a small world against value iteration."""
+
+import dataclasses
+import itertools
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rec_jax.data.interactions import Interactions
+from rec_jax.errors import InputError
+from rec_jax.models.base import Query
+from rec_jax.models.gru4rec import GRU4Rec, GRU4RecConfig
+from rec_jax.models.sequence import SequenceModel
+from rec_jax.objectives.base import Recommender, TrainData
+from rec_jax.objectives.q_learning import CQL, HEAD, SAC, SQN, sqn, targets, with_one
+from rec_jax.recommend import load
+from rec_jax.run import run
+from rec_jax.streaming import Follower
+from tests.helpers import quick, small_experiment, write_small_csv
+
+N_USERS, N_ITEMS, T, GAMMA = 20, 9, 8, 0.7
+
+
+def log(ratings: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0)) -> Interactions:
+    """Users of 0 to 19 events."""
+    rng = np.random.default_rng(0)
+    user = np.repeat(np.arange(N_USERS), np.arange(N_USERS)).astype(np.int32)
+    m = len(user)
+    rating = rng.choice(ratings, m).astype(np.float32)
+    return Interactions(user, rng.integers(0, N_ITEMS, m).astype(np.int32), rating, np.arange(m, dtype=np.int64))
+
+
+DATA = TrainData.of(log(), N_USERS, N_ITEMS)
+MODULE = GRU4Rec(GRU4RecConfig(width=6, dropout=0.0, max_length=T), N_USERS, N_ITEMS)
+
+
+def built(config: SQN, data: TrainData = DATA) -> Recommender:
+    return sqn(MODULE, config, data, 8)
+
+
+def started(recommender: Recommender, data: TrainData = DATA) -> tuple[Any, Any, Any]:
+    """Parameters and a target network with noise on all of them, and a batch."""
+    params, extra = recommender.init(jax.random.key(0), data)
+    rng = np.random.default_rng(1)
+
+    def noisy(tree: Any) -> Any:
+        return jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(np.float32) / 2, tree)
+
+    batch = recommender.batch(data, jax.random.key(3), jnp.int32(0), jnp.int32(0))
+    return noisy(params), {**extra, "target": noisy(extra["target"])}, batch
+
+
+def products(params: Any, batch: Any) -> tuple[list[Any], list[Any]]:
+    """(scores [b t n], Q [b t n]) as nested lists of floats, made from states in float64."""
+    query = Query(batch.user, None, batch.history, batch.times)
+    states = np.asarray(MODULE.apply({"params": params}, query, method="states"), np.float64)
+    head = np.asarray(params[HEAD], np.float64)
+    items = np.asarray(params["item"]["embedding"], np.float64)
+    return (states @ items.T).tolist(), (states @ head[:, :-1].T + head[:, -1]).tolist()
+
+
+CONFIGS = {
+    "sqn": SQN(gamma=GAMMA, q_weight=0.4),
+    "sqn, ratings as they are": SQN(gamma=GAMMA, reward="rating"),
+    "sqn, 1 for every event": SQN(gamma=GAMMA, reward="one"),
+    "sac, before": SAC(gamma=GAMMA, q_weight=0.4, warm_up=2),
+    "sac, after": SAC(gamma=GAMMA, q_weight=0.4, warm_up=1),
+    "cql": CQL(gamma=GAMMA, alpha=0.3, q_weight=2.0),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_loss_is_the_formula_s(name: str) -> None:
+    """A position at a time, at the last step before the second epoch ends: SAC weighs by then, or does not yet."""
+    config = CONFIGS[name]
+    recommender = built(config)
+    params, extra, batch = started(recommender)
+    scores, q = products(params, batch)
+    judged = products(extra["target"], batch)[1]
+    rating, goal = np.asarray(batch.rating).tolist(), np.asarray(batch.target).tolist()
+    total, count, negative = 0.0, 0, 0
+    for b, row in enumerate(goal):
+        events = sum(item >= 0 for item in row)
+        for t, item in enumerate(row[:events]):
+            reward = {"scaled": (rating[b][t] - 1) / 4, "rating": rating[b][t], "one": 1.0}[config.reward]
+            if t + 1 < events:
+                following = q[b][t + 1]
+                reward += GAMMA * judged[b][t + 1][following.index(max(following))]
+            of_q = (reward - q[b][t][item]) ** 2 / 2
+            if isinstance(config, CQL):
+                of_q += config.alpha * (math.log(sum(map(math.exp, q[b][t]))) - q[b][t][item])
+            of_items = math.log(sum(map(math.exp, scores[b][t]))) - scores[b][t][item]
+            if name == "sac, after":
+                negative += q[b][t][item] < 0
+                of_items *= max(q[b][t][item], 0.0)
+            total, count = total + of_items + config.q_weight * of_q, count + 1
+    assert negative > 0 or name != "sac, after"
+    step = jnp.int32(2 * recommender.steps_per_epoch - 1)
+    found = jax.jit(recommender.loss)(params, extra, batch, jax.random.key(0), step)[0]
+    assert float(found) == pytest.approx(total / count, rel=1e-4)
+
+
+def test_the_gradient_reaches_the_head_and_the_states_but_no_target() -> None:
+    """Of Q's loss alone: the items that were taken learn, and no other; and Q(s, a) is not weighed by itself."""
+    recommender = built(SQN(gamma=GAMMA, q_weight=1.0))
+    params, extra, batch = started(recommender)
+
+    def found(weight: float) -> Any:
+        of = built(SQN(gamma=GAMMA, q_weight=weight))
+        return jax.jit(jax.grad(lambda p: of.loss(p, extra, batch, jax.random.key(0), jnp.int32(0))[0]))(params)
+
+    both, supervised = found(1.0), found(0.0)
+    of_q = jax.tree.map(jnp.subtract, both, supervised)
+    _, q = products(params, batch)
+    judged = products(extra["target"], batch)[1]
+    rating, weight = np.asarray(batch.rating), np.asarray(batch.weight)
+    expected = np.zeros(N_ITEMS)
+    for b, row in enumerate(np.asarray(batch.target).tolist()):
+        events = sum(item >= 0 for item in row)
+        for t, item in enumerate(row[:events]):
+            goal = (rating[b][t] - 1) / 4
+            if t + 1 < events:
+                goal += GAMMA * judged[b][t + 1][int(np.argmax(q[b][t + 1]))]
+            expected[item] += weight[b] / len(weight) * (q[b][t][item] - goal)
+    np.testing.assert_allclose(of_q[HEAD][:, -1], expected, rtol=1e-3, atol=1e-4)
+    assert all(float(jnp.abs(leaf).max()) > 1e-4 for leaf in jax.tree.leaves(of_q))
+
+
+def test_a_batch_holds_the_ratings_of_the_events_that_are_to_be_found() -> None:
+    """Of a long history the last 9 events: 8 are read, and 8 are to be found."""
+    events = log()
+    batch = built(SQN()).batch(DATA, jax.random.key(3), jnp.int32(0), jnp.int32(0))
+    for user, target, rating in zip(*map(np.asarray, (batch.user, batch.target, batch.rating))):
+        own = events.user == user
+        assert target[target >= 0].tolist() == events.item[own][-T - 1 :][1:].tolist()
+        assert rating[target >= 0].tolist() == events.rating[own][-T - 1 :][1:].tolist()
+        assert not rating[target < 0].any()
+
+
+@pytest.mark.parametrize("config", [SQN(), SAC(warm_up=0), CQL()], ids=["sqn", "sac", "cql"])
+def test_padding_and_its_ratings_have_no_say(config: SQN) -> None:
+    recommender = built(config)
+    params, extra, batch = started(recommender)
+    past = batch.target < 0
+    other = dataclasses.replace(
+        batch, rating=jnp.where(past, 77.0, batch.rating), times=jnp.where(past, 5, batch.times)
+    )
+    graded = jax.jit(jax.value_and_grad(lambda p, b: recommender.loss(p, extra, b, jax.random.key(0), jnp.int32(9))[0]))
+    for x, y in zip(*map(jax.tree.leaves, (graded(params, batch), graded(params, other))), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_target_is_made_of_its_own_event_and_the_next_state_alone() -> None:
+    """What comes later than that changes nothing, and after the last event nothing is expected."""
+    rng = np.random.default_rng(2)
+    states, judged = rng.normal(size=(2, 1, 6, 4)).astype(np.float32)
+    head, target_head = rng.normal(size=(2, 5, 5)).astype(np.float32)
+    reward, target = rng.random((1, 6)).astype(np.float32), np.array([[3, 1, 4, 0, -1, -1]])
+    made = partial(targets, head=jnp.asarray(head), target_head=jnp.asarray(target_head), gamma=GAMMA)
+
+    def found(states: Any, judged: Any, reward: Any) -> Any:
+        s, of_target, r, items = map(jnp.asarray, (states, judged, reward, target))
+        return np.asarray(made(with_one(s), with_one(of_target), reward=r, target=items))
+
+    before = found(states, judged, reward)
+    assert before[0, 3] == reward[0, 3]
+    changed, later = [x.copy() for x in (states, judged)], reward.copy()
+    for x in changed:
+        x[:, 3:] += 1
+    later[:, 3:] += 1
+    after = found(*changed, later)
+    np.testing.assert_array_equal(before[:, :2], after[:, :2])
+    assert (before[0, 2:4] != after[0, 2:4]).all()
+
+
+def test_the_target_network_follows_by_hand() -> None:
+    """A tenth of the way at every step; or copied at each third."""
+    slow, copied = built(SQN(target_rate=0.1)), built(SQN(target_rate=1.0, target_every=3))
+    params, extra, batch = started(slow)
+    for recommender, step, share in ((slow, 7, 0.1), (copied, 6, 1.0), (copied, 7, 0.0)):
+        after = jax.jit(recommender.loss)(params, extra, batch, jax.random.key(0), jnp.int32(step))[1][0]
+        assert set(after) == {"target", "scale"}
+        for old, new, kept in zip(*map(jax.tree.leaves, (extra["target"], params, after["target"])), strict=True):
+            np.testing.assert_allclose(kept, old + share * (new - old), rtol=1e-5, atol=1e-6)
+
+
+def test_where_all_ratings_are_the_same_every_event_counts_one() -> None:
+    data = TrainData.of(log((3.0,)), N_USERS, N_ITEMS)
+    found = []
+    for reward in ("scaled", "one"):
+        recommender = built(SQN(reward=reward), data)  # type: ignore[arg-type]
+        params, extra, batch = started(recommender, data)
+        found.append(float(jax.jit(recommender.loss)(params, extra, batch, jax.random.key(0), jnp.int32(0))[0]))
+    assert found[0] == found[1]
+
+
+class LastItem(SequenceModel):
+    """The state is which item came last: Q is a table."""
+
+    def setup(self) -> None:
+        self.item = nn.Embed(self.n_items, self.n_items)
+
+    def states(self, query: Query) -> Any:
+        return jax.nn.one_hot(query.history, self.n_items)
+
+    def item_vectors(self) -> Any:
+        return self.item.embedding
+
+
+def test_the_learnt_q_is_that_of_value_iteration() -> None:
+    """Where one is decides what the next item gives; item 4 ends it all. All of it is in the log."""
+    n, end, gamma, rng = 5, 4, 0.8, np.random.default_rng(4)
+    reward = rng.integers(0, 5, (n, n)) / 4.0
+    walks = []
+    for s in range(n - 1):
+        for a in range(n):
+            walk = [s, a] if a == end else [s, a, *rng.integers(0, end, 3).tolist(), end]
+            walks.append(walk)
+    item = np.concatenate(walks).astype(np.int32)
+    given = np.concatenate([[0.0, *(reward[s, a] for s, a in itertools.pairwise(w))] for w in walks]).astype(np.float32)
+    user = np.repeat(np.arange(len(walks)), [len(w) for w in walks]).astype(np.int32)
+    events = Interactions(user, item, given, np.arange(len(user), dtype=np.int64))
+
+    best = np.zeros((n, n))
+    for _ in range(200):
+        value = best.max(axis=1) * (np.arange(n) != end)
+        best = reward + gamma * value[None, :]
+
+    data = TrainData.of(events, len(walks), n)
+    config = dataclasses.replace(CQL(alpha=0.0), gamma=gamma, reward="rating", target_rate=1.0, target_every=20)
+    module = LastItem(GRU4RecConfig(width=n, max_length=5), len(walks), n)
+    recommender = sqn(module, config, data, len(walks))
+    params, extra = recommender.init(jax.random.key(0), data)
+    batch = recommender.batch(data, jax.random.key(0), jnp.int32(0), jnp.int32(0))
+    tx = optax.adam(0.05)
+
+    @jax.jit
+    def learn(params: Any, extra: Any) -> Any:
+        def body(step: Any, carry: Any) -> Any:
+            params, extra, state = carry
+            of = jax.grad(lambda p: recommender.loss(p, extra, batch, jax.random.key(0), step), has_aux=True)
+            gradient, (extra, _) = of(params)
+            updates, state = tx.update(gradient, state, params)
+            return optax.apply_updates(params, updates), extra, state
+
+        return jax.lax.fori_loop(0, 2000, body, (params, extra, tx.init(params)))[0]
+
+    head = np.asarray(learn(params, extra)[HEAD])
+    found = (head[:, :-1] + head[:, -1:]).T
+    np.testing.assert_allclose(found[:end], best[:end], atol=0.01)
+    assert (found[:end].argmax(axis=1) == best[:end].argmax(axis=1)).all()
+
+
+def test_q_serves_when_asked_to() -> None:
+    """Scores of all items, of candidates, and as events come are the states' Q."""
+    config = SQN(serve="q")
+    recommender = built(config)
+    params, extra, batch = started(recommender)
+    q = np.array(products(params, batch)[1])
+    cache = recommender.prepare(params, extra)
+    query = Query(batch.user, None, batch.history, batch.times)
+    events = np.asarray((batch.history >= 0).sum(axis=1))
+    expected = q[np.arange(len(q)), events - 1]
+    np.testing.assert_allclose(recommender.scores(cache, query), expected, rtol=1e-4, atol=1e-5)
+    ids = jnp.tile(jnp.array([4, 0, 7]), (len(q), 1))
+    found = recommender.score_candidates(cache, query, ids)
+    np.testing.assert_allclose(found, expected[:, [4, 0, 7]], rtol=1e-4, atol=1e-5)
+    row, stream = int(events.argmax()), recommender.stream
+    assert stream is not None
+    memory = stream.begin(cache, 1)
+    for t in range(int(events[row])):
+        seen = Query(batch.user[row : row + 1], None, batch.history[row, t][None, None], None)
+        memory, scores = stream.observe(cache, memory, seen, jnp.int32(t))
+        np.testing.assert_allclose(scores[0], q[row, t], rtol=1e-4, atol=1e-5)
+    plain = built(SQN())
+    other = plain.scores(plain.prepare(params, extra), query)
+    assert np.abs(np.asarray(other) - expected).max() > 0.1
+
+
+def test_a_run_is_saved_with_its_target_network_and_read_back(tmp_path: Path) -> None:
+    what = small_experiment(write_small_csv(tmp_path / "log.csv"), "gru4rec", "sac")
+    what = dataclasses.replace(what, loss=dataclasses.replace(what.loss, warm_up=2, serve="q"))
+    outcome = run(what, quick(tmp_path / "run"))
+    saved = load(tmp_path / "run")
+    query = outcome.problem.valid.query(np.arange(len(outcome.problem.valid.user)), outcome.scorer.reads)
+    np.testing.assert_array_equal(
+        outcome.scorer.scores(outcome.scorer.cache, query), saved.scorer.scores(saved.scorer.cache, query)
+    )
+    follower = Follower(saved)
+    follower.observe("3")
+    assert len(follower.recommend(3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (SQN(gamma=1.5), "--gamma 1.5: expected a number from 0 to 1"),
+        (SQN(target_rate=0.0), "--target-rate 0.0"),
+        (SQN(target_every=0), "--target-every 0"),
+        (SQN(temperature=0.0), "--temperature 0.0"),
+    ],
+)
+def test_options_that_cannot_be_meant(config: SQN, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        built(config)
