@@ -6,9 +6,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rec_jax.errors import InputError
 from rec_jax.models.attention import MultiHead
 from rec_jax.models.gru4rec import GRU
 from rec_jax.models.layers import Dense, FeedForward
+from rec_jax.simulate.base import Observation
 
 Torso: TypeAlias = Literal["none", "dnn", "gru", "transformer"]
 """How what a user did is read."""
@@ -48,6 +50,17 @@ class History(nn.Module):
 
 def _at_last(states: Float[Array, "n t w"], events: Int[Array, "n"]) -> Float[Array, "n w"]:
     return jnp.take_along_axis(states, jnp.maximum(events - 1, 0)[:, None, None], axis=1)[:, 0]
+
+
+def check_widths(seen: Observation, user: int, documents: int) -> None:
+    """InputError: features of other widths than those that a policy was made for. Shapes alone are looked at, so that
+    a compiled policy checks them once."""
+    for what, asked, made in (("user", seen.user, user), ("candidate", seen.documents, documents)):
+        if asked.shape[-1] != made:
+            raise InputError(
+                f"{what} features of another width: the policy was made for {made}, and is asked with "
+                f"{asked.shape[-1]}; make one for this simulator, or ask with the features that it learnt from"
+            )
 
 
 class QNetwork(nn.Module):

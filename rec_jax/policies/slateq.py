@@ -35,7 +35,7 @@ from rec_jax.models.base import Leaf
 from rec_jax.objectives import learning
 from rec_jax.policies import replay
 from rec_jax.policies.fixed import random_slates
-from rec_jax.policies.networks import QNetwork, Torso
+from rec_jax.policies.networks import QNetwork, Torso, check_widths
 from rec_jax.policies.slates import BUILDERS, value
 from rec_jax.simulate.base import Observation, Simulator
 
@@ -167,7 +167,8 @@ class Agent(NamedTuple):
 
 def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = None) -> Agent:
     """The agent for a simulator whose users choose by `weigh`. `axis`: the name of the devices' axis, whose gradients
-    are averaged; each device then has users of its own. InputError: a torso, and a simulator that remembers nothing.
+    are averaged; each device then has users of its own. InputError: a torso, and a simulator that remembers nothing;
+    from `act`, features of another width than the simulator's.
     """
     if agent.torso != "none" and simulator.observe(simulator.reset(jax.random.key(0), 1)).history is None:
         raise InputError(
@@ -193,6 +194,7 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
 
     def act(params: Any, key: Key[Array, ""], seen: Observation) -> Int[Array, "n k"]:
         del key
+        check_widths(seen, simulator.user_width, simulator.document_width)
         if not several:
             return BUILDERS[agent.serve](*weigh(seen), *q_of(params, seen), k)
         q, none = every_q(params, seen)

@@ -58,3 +58,32 @@ def distinct(bits: UInt32[Array, "n k"], among: int) -> Int[Array, "n k"]:
 
 def _ascending(numbers: list[Array]) -> list[Array]:
     return list(jnp.sort(jnp.stack(numbers), axis=0)) if len(numbers) > 1 else numbers
+
+
+def weighted_distinct(bits: UInt32[Array, "n k"], chances: Float[Array, "m"]) -> Int[Array, "n k"]:
+    """k different whole numbers a row, below m: each drawn in proportion to `chances` among those that are left.
+
+    `chances` sum to 1 and none is 0; k is at most m. A number is found on the line of those left, which is the whole
+    line with the pieces of those taken cut out.
+    """
+    n, k = bits.shape
+    size = len(chances)
+    ends = jnp.cumsum(chances)
+    starts = jnp.append(ends - chances, jnp.inf)  # the last: of none taken yet
+    pieces = jnp.append(chances, 0.0)
+
+    def draw(taken: Int[Array, "n k"], at: tuple[Array, Array]) -> tuple[Array, Array]:
+        place, word = at
+        ordered = jnp.sort(taken, axis=1)
+        cut = pieces[ordered]
+        before = jnp.cumsum(cut, axis=1)
+        mark = uniform(word) * (ends[-1] - before[:, -1])
+        # A piece is passed where the mark lies beyond its start, which the pieces cut before it have moved down.
+        passed = mark[:, None] >= starts[ordered] - (before - cut)
+        mark = mark + jnp.where(passed, cut, 0).sum(axis=1)
+        found = jnp.minimum(jnp.searchsorted(ends, mark, side="right"), size - 1).astype(jnp.int32)
+        return jnp.where(jnp.arange(k) == place, found[:, None], taken), found
+
+    first = jnp.full((n, k), size, jnp.int32)
+    _, found = jax.lax.scan(draw, first, (jnp.arange(k), bits.T))
+    return found.T

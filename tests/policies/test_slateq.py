@@ -306,3 +306,15 @@ def test_it_earns_more_than_a_myopic_policy_on_interest_evolution() -> None:
         returns[name] = many_episodes(of, made.act, state.params, jax.random.key(2), 2000).reward.mean()
     assert 164 < returns["MYOP-TS"] < 169
     assert returns["QL-OT-GS"] > 185
+
+
+def test_features_of_another_width_are_refused() -> None:
+    made = make(SlateQ(layers=(4,), users=2, batch=2, remembered=60, warmup=20), Small(), Small().weigh)
+    params = made.init(jax.random.key(0)).params
+    seen = Small().observe(Small().reset(jax.random.key(0), 2))
+    assert jax.jit(made.act)(params, jax.random.key(1), seen).shape == (2, SLATE)
+    wide = seen._replace(documents=jnp.concatenate([seen.documents, seen.documents], axis=2))
+    with pytest.raises(InputError, match=r"candidate features of another width: the policy was made for 3, and .* 6;"):
+        jax.jit(made.act)(params, jax.random.key(1), wide)
+    with pytest.raises(InputError, match=r"user features of another width: the policy was made for 3, and .* 2;"):
+        made.act(params, jax.random.key(1), seen._replace(user=seen.user[:, :2]))
