@@ -116,8 +116,8 @@ class LoggedUsers:
 
     @property
     def document_width(self) -> int:
-        """A document's vector, bias, popularity and genres."""
-        return self.width + 2 + self.genres
+        """A document's vector, bias, popularity, genres, and the chance of a like by what is shown of the user."""
+        return self.width + 3 + self.genres
 
     @property
     def bored(self) -> float:
@@ -171,7 +171,11 @@ class LoggedUsers:
         table = np.concatenate(
             [of.item, of.item_bias[:, None], self.popularity[:, None], of.genres], axis=1, dtype=np.float32
         )
-        return Observation(jnp.concatenate([*user, state.recent, *more], axis=1), jnp.asarray(table)[state.items])
+        documents = jnp.asarray(table)[state.items]
+        seen = Observation(jnp.concatenate([*user, state.recent, *more], axis=1), documents)
+        # A product of two vectors takes a network long to learn, and a platform has it.
+        chance = self.like(self.predicted(seen))
+        return seen._replace(documents=jnp.concatenate([documents, chance[:, :, None]], axis=2))
 
     def predicted(self, observation: Observation) -> Float[Array, "n c"]:
         """The score of each candidate by what is seen of user and document: no boredom, no drift that is not seen."""

@@ -142,7 +142,8 @@ def test_what_policies_see() -> None:
     log = [math.log(1 + float(count)) for count in FITTED.count]
     spread = math.sqrt(sum((x - sum(log) / ITEMS) ** 2 for x in log) / ITEMS)
     popular = (log[item] - sum(log) / ITEMS) / spread
-    document = [*FITTED.item[item], FITTED.item_bias[item], popular, *FITTED.genres[item]]
+    like = like_by_hand(float(FITTED.scores(np.array([who]), np.array([item]), known=True)[0]))
+    document = [*FITTED.item[item], FITTED.item_bias[item], popular, *FITTED.genres[item], like]
     np.testing.assert_allclose(seen.documents[0, 5], document, atol=1e-5)
     assert float(WORLD.popular(seen)[0, 5]) == pytest.approx(popular, abs=1e-5)
     score = float(FITTED.scores(np.array([who]), np.array([item]), known=True)[0])

@@ -1,0 +1,288 @@
+"""A policy before and after it was trained on users fitted to a real log, beside policies that learn nothing.
+
+    python -m experiments.before_after                        (about 3 minutes on one core)
+    python -m experiments.before_after --steps 20000 --seeds 1
+
+SlateQ learns on four fifths of the log's users, in `LoggedUsers`, and all policies are scored on the others, whom no
+training saw: 'before' is its network as it was initialised, 'after' the same trained. A document is relevant at a step
+if the user would like it at that moment with a chance of at least one half (the simulator's truth: with boredom and
+drift, hidden from every policy). Of a user's sessions, and then over users:
+
+- ctr: share of the slates shown that were clicked;
+- reward: mean over slates of the clicked document's (rating - lowest) / (highest - lowest), 0 for none;
+- return: the same summed over a session;
+- precision: relevant documents among the k shown, over k, mean over slates;
+- recall: relevant documents shown, over those among the candidates, mean over slates that have one;
+- f1: 2 · relevant shown / (k + relevant among the candidates), their harmonic mean, over the same slates;
+- coverage: share of the catalogue that was shown to anyone, of all sessions together.
+
+Intervals are of a bootstrap over users, of values averaged over sessions and seeds; differences are paired by user.
+Every seed trains anew; the sessions' random numbers are a seed's, the same for all policies.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+from rich.console import Console
+from rich.table import Table
+
+from experiments.cli import main, named, parse_options
+from experiments.logged_users import FIXED, declared, ranked
+from rec_jax.data.own import Columns
+from rec_jax.data.registry import DEFAULT_FOLDER, load
+from rec_jax.errors import Diverged, InputError
+from rec_jax.evaluate.report import intervals
+from rec_jax.evaluate.significance import paired_bootstrap, seed_interval
+from rec_jax.files import atomic, write_json
+from rec_jax.policies.slateq import SlateQ, make
+from rec_jax.randomness import device_key, host_rng
+from rec_jax.simulate.base import State
+from rec_jax.simulate.episodes import Act
+from rec_jax.simulate.fitting import Fit, Fitted, fit
+from rec_jax.simulate.logged_users import LoggedUsers
+from rec_jax.tracking.certificate import code_state, machine
+
+METRICS = ("ctr", "reward", "return", "precision", "recall", "f1")
+BEFORE, AFTER = "SlateQ before", "SlateQ after"
+LEARNT = SlateQ(layers=(128, 32), q_none=True, discount=0.95, learning_rate=5e-4, explore_steps=2500)
+POLICIES = (*(name for name in FIXED if name != "varied"), BEFORE, AFTER)
+PAIRS = ((AFTER, BEFORE), (AFTER, "best predicted"), (AFTER, "popularity"), (AFTER, "random"))
+"""What is compared, the second taken from the first."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """On what, and how much."""
+
+    data: str = "ml-100k"
+    """A known data set with ratings, or the path of a log."""
+    columns: Columns = Columns()
+    fit: Fit = Fit(resamples=200)
+    steps: int = 200_000
+    """Steps of users in training."""
+    seeds: int = 3
+    """Trainings."""
+    sessions: int = 10
+    """Of each test user, for each seed."""
+    test_share: float = 0.2
+    """Share of the users that training does not see."""
+    data_dir: Path = DEFAULT_FOLDER
+    """Folder of the data sets."""
+    out: Path = Path("runs/before_after")
+    """Folder of the record and the plot."""
+
+
+class Sums(NamedTuple):
+    """Of each session, added up over its slates."""
+
+    slates: Float[Array, "n"]
+    clicks: Float[Array, "n"]
+    reward: Float[Array, "n"]
+    precision: Float[Array, "n"]
+    recall: Float[Array, "n"]
+    f1: Float[Array, "n"]
+    findable: Float[Array, "n"]
+    """Slates whose candidates held something relevant."""
+
+
+def sessions(
+    world: LoggedUsers, act: Act, params: Any, key: Key[Array, ""], who: Int[Array, "n"]
+) -> tuple[Sums, Int[Array, "i"]]:
+    """(sums of a session of each of the users `who`, how often each item was shown)."""
+    n, k = len(who), world.slate
+    first = world.reset(jax.random.fold_in(key, 0), n)._replace(who=who)
+    nothing = Sums(*(jnp.zeros(n) for _ in Sums._fields))
+
+    def step(carry: tuple[State, Array, Sums, Array], t: Int[Array, ""]) -> tuple[tuple, None]:
+        state, live, sums, shown = carry
+        of_policy, of_users = jax.random.split(jax.random.fold_in(key, t + 1))
+        slates = act(params, of_policy, world.observe(state))
+        relevant = world.like(world.scores(state, state.items)) >= 0.5
+        there, hits = relevant.sum(axis=1), jnp.take_along_axis(relevant, slates, axis=1).sum(axis=1)
+        items = jnp.take_along_axis(state.items, slates, axis=1)
+        after, response = world.step(of_users, state, slates)
+        findable = there > 0
+        found = Sums(
+            slates=jnp.ones(n),
+            clicks=response.clicked.any(axis=1),
+            reward=response.reward,
+            precision=hits / k,
+            recall=jnp.where(findable, hits / jnp.maximum(there, 1), 0),
+            f1=jnp.where(findable, 2 * hits / (k + there), 0),
+            findable=findable,
+        )
+        sums = jax.tree.map(lambda total, one: total + live * one, sums, found)
+        shown = shown.at[items].add(live[:, None].astype(jnp.int32))
+        return (after, live & ~response.done, sums, shown), None
+
+    start = (first, jnp.ones(n, bool), nothing, jnp.zeros(len(world.fitted.item), jnp.int32))
+    (_, _, sums, shown), _ = jax.lax.scan(step, start, jnp.arange(world.budget))
+    return sums, shown
+
+
+def by_user(sums: Sums, users: int) -> dict[str, np.ndarray]:
+    """Each metric of each user [users], from sessions that stand user by user; NaN where a user never had anything
+    relevant to find."""
+    total = {name: np.asarray(x, np.float64).reshape(users, -1).sum(axis=1) for name, x in sums._asdict().items()}
+    count = len(sums.slates) // users
+    findable = np.where(total["findable"] > 0, total["findable"], np.nan)
+    return {
+        "ctr": total["clicks"] / total["slates"],
+        "reward": total["reward"] / total["slates"],
+        "return": total["reward"] / count,
+        "precision": total["precision"] / total["slates"],
+        "recall": total["recall"] / findable,
+        "f1": total["f1"] / findable,
+    }
+
+
+def parts(fitted: Fitted, share: float, seed: int) -> tuple[Fitted, Fitted]:
+    """(users to train on, users to test on). InputError: a part would be empty."""
+    users = len(fitted.user)
+    order, cut = host_rng(seed, "before and after").permutation(users), round(users * share)
+    if not 0 < cut < users:
+        raise InputError(f"--test-share {share:g}: of {users} users {cut} would test; both parts need some")
+    return fitted.of_users(np.sort(order[cut:])), fitted.of_users(np.sort(order[:cut]))
+
+
+def trained(world: LoggedUsers, steps: int, seed: int) -> tuple[Any, Any]:
+    """(parameters before, after). Raises Diverged where they are not finite."""
+    made = make(LEARNT, world, world.weights)
+    state = jax.jit(made.init)(device_key(seed, "init"))
+    before = jax.tree.map(jnp.copy, state.params)
+    state = jax.jit(made.chunk, donate_argnums=0)(state, device_key(seed, "train"), jnp.int32(steps // LEARNT.users))
+    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)):
+        raise Diverged("a parameter became NaN or infinite; try a lower learning rate")
+    return before, state.params
+
+
+def run(options: Options, told: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
+    """The record: each metric of each policy with intervals, differences, and coverage by seed."""
+    code = code_state()
+    dataset = load(named(options.data), options.data_dir, options.columns)
+    told("fitting users")
+    fitted, _ = fit(dataset, options.fit)
+    train, test = (LoggedUsers(part) for part in parts(fitted, options.test_share, options.fit.seed))
+    users = len(test.fitted.user)
+    who = jnp.repeat(jnp.arange(users, dtype=jnp.int32), options.sessions)
+    fixed, learnt = ranked(test), make(LEARNT, test, test.weights).act
+    play = jax.jit(sessions, static_argnums=(0, 1))
+    values: dict[str, dict[str, list[np.ndarray]]] = {name: {of: [] for of in METRICS} for name in POLICIES}
+    coverage: dict[str, list[float]] = {name: [] for name in POLICIES}
+    for seed in range(1, options.seeds + 1):
+        told(f"training, seed {seed} of {options.seeds}")
+        before, after = trained(train, options.steps, seed)
+        systems: dict[str, tuple[Act, Any]] = {
+            name: (fixed, jnp.asarray(FIXED[name], jnp.float32)) for name in POLICIES if name in FIXED
+        }
+        systems |= {BEFORE: (learnt, before), AFTER: (learnt, after)}
+        told(f"scoring, seed {seed} of {options.seeds}")
+        for name, (act, params) in systems.items():
+            sums, shown = jax.device_get(play(test, act, params, device_key(seed, "sessions"), who))
+            for of, found in by_user(sums, users).items():
+                values[name][of].append(found)
+            coverage[name].append(float((shown > 0).mean()))
+    means = {name: {of: np.mean(seeds, axis=0) for of, seeds in by.items()} for name, by in values.items()}
+    return {
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "world": declared(train) | {"boredom": train.bored, "drift": train.drawn},
+        "agent": dataclasses.asdict(LEARNT),
+        "steps": options.steps,
+        "seeds": options.seeds,
+        "sessions": options.sessions,
+        "train_users": len(train.fitted.user),
+        "test_users": users,
+        "policies": {
+            name: {
+                "metrics": {of: dataclasses.asdict(e) for of, e in intervals(means[name], 2000).items()},
+                "by_seed": {of: [float(np.nanmean(x)) for x in seeds] for of, seeds in values[name].items()},
+                "coverage": dataclasses.asdict(seed_interval(coverage[name])),
+            }
+            for name in POLICIES
+        },
+        "differences": [
+            {
+                "of": first,
+                "less": second,
+                "metrics": {
+                    of: dataclasses.asdict(paired_bootstrap(means[first][of], means[second][of], 10_000))
+                    for of in METRICS
+                },
+                "by_seed": {
+                    of: [float(np.nanmean(a - b)) for a, b in zip(values[first][of], values[second][of])]
+                    for of in METRICS
+                },
+            }
+            for first, second in PAIRS
+        ],
+        "code": code,
+        "machine": machine(len(jax.devices())),
+    }
+
+
+def draw(record: Mapping[str, Any], path: Path) -> None:
+    """Each metric of each policy with its interval over users; coverage as a mean over seeds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    names = list(record["policies"])
+    shown = ("ctr", "reward", "return", "coverage", "precision", "recall", "f1")
+    grid = figure.subplots(2, 4, sharey=True).ravel()
+    for axes, metric in zip(grid, shown):
+        for at, name in enumerate(names):
+            of = record["policies"][name]
+            e = of["coverage"] if metric == "coverage" else of["metrics"][metric]
+            error = None if e["low"] is None else [[e["mean"] - e["low"]], [e["high"] - e["mean"]]]
+            axes.errorbar([e["mean"]], [at], xerr=error, fmt="o", capsize=2, color=f"C{at}")
+        axes.set(title=metric)
+        axes.set_yticks(range(len(names)), names)
+        axes.margins(y=0.15)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0].invert_yaxis()
+    grid[-1].set_axis_off()
+    seeds = f"{record['seeds']} trainings of {record['steps']:,} steps"
+    figure.suptitle(f"{record['data']['name']}: {record['test_users']} users no training saw, {seeds}", fontsize=10)
+    with atomic(path) as file:
+        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+
+
+def _shown(e: Mapping[str, float]) -> str:
+    return f"{e['mean']:.3f} ({e['low']:.3f}–{e['high']:.3f})" if e["low"] is not None else f"{e['mean']:.3f}"
+
+
+def script(argv: Sequence[str]) -> None:
+    """Run, write, draw, print."""
+    options = parse_options(Options, argv, "python -m experiments.before_after", __doc__)
+    if min(options.seeds, options.sessions) < 1 or options.steps < LEARNT.users:
+        raise InputError(
+            f"--seeds {options.seeds} --sessions {options.sessions} --steps {options.steps}: expected at least 1 of "
+            f"the first two, and {LEARNT.users} steps"
+        )
+    console = Console()
+    with console.status("loading") as status:
+        record = run(options, lambda name: status.update(name))
+    write_json(options.out / "record.json", record)
+    draw(record, options.out / "plot.png")
+    table = Table("policy", *METRICS, "coverage", title=f"{record['test_users']} test users, {options.seeds} seeds")
+    for name, of in record["policies"].items():
+        table.add_row(name, *(_shown(of["metrics"][m]) for m in METRICS), _shown(of["coverage"]))
+    console.print(table)
+    for gap in record["differences"]:
+        of = gap["metrics"]["return"]
+        line = f"{gap['of']} less {gap['less']}: return {of['difference']:+.3f} ({of['low']:+.3f} to {of['high']:+.3f})"
+        console.print(line, highlight=False)
+    console.print(f"written to {options.out}: record.json, plot.png", highlight=False)
+
+
+if __name__ == "__main__":
+    main(script)
