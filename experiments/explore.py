@@ -34,6 +34,7 @@ from rec_jax.files import atomic, write_json
 from rec_jax.policies import bandits
 from rec_jax.policies.bandits import Bandit
 from rec_jax.policies.fixed import best
+from rec_jax.policies.topics import no_topic, topic_agent
 from rec_jax.randomness import device_key
 from rec_jax.simulate.interest_exploration import InterestExploration, Users
 from rec_jax.tracking.certificate import code_state, machine
@@ -43,8 +44,6 @@ SCALES = (0.0, 0.02, 0.1, 0.5, 2.0)
 PRIORS = (0.1, 1.0, 10.0)
 EVEN = (0.5, 0.5)
 """Mean logarithms of quality, by topic."""
-FIRST = 1e3
-"""Added to the scores of the chosen topic's documents: they come before all others."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,6 @@ class Options:
     """Seed of users and choices: the same users for all rules."""
     out: Path = Path("runs/explore")
     """Folder of the record and the plot."""
-
-
-def no_topic(n: int) -> Bandit:
-    """The rule that chooses none for its n users."""
-    nothing = jnp.full(n, -1, jnp.int32)
-    return Bandit(lambda n: (), lambda state, key, context: nothing, lambda state, arm, reward, context: state)
 
 
 def rules(arms: int, n: int) -> dict[str, dict[str, Bandit]]:
@@ -91,20 +84,18 @@ class Course(NamedTuple):
 
 def course(world: InterestExploration, bandit: Bandit, key: Key[Array, ""], n: int, steps: int) -> Course:
     """Sessions of `n` users under a bandit over topics; the users do not depend on the bandit."""
-    context = jnp.zeros((n, world.topics, 0))
+    agent = topic_agent(bandit, world.topics, world.slate, np.arange(n))
 
     def step(carry: tuple[Users, Any], t: Int[Array, ""]) -> tuple[tuple[Users, Any], tuple[Array, Array]]:
         users, state = carry
         of_rule, of_users = jax.random.split(jax.random.fold_in(key, t + 1))
-        arm = bandit.choose(state, of_rule, context)
-        slates = best(users.quality + FIRST * (users.topics == arm[:, None]), world.slate)
+        topic, slates = agent.act(state, of_rule, users.topics, users.quality)
         lost = world.click_chance(users, best(world.scores(users), world.slate)) - world.click_chance(users, slates)
         after, response = world.step(of_users, users, slates)
-        state = bandit.update(state, arm, response.reward, context)
-        return (after, state), (lost, response.reward)
+        return (after, agent.learn(state, topic, response.reward)), (lost, response.reward)
 
     first = world.reset(jax.random.fold_in(key, 0), n)
-    _, (lost, clicks) = jax.lax.scan(step, (first, bandit.init(n)), jnp.arange(steps))
+    _, (lost, clicks) = jax.lax.scan(step, (first, agent.init()), jnp.arange(steps))
     return Course(jnp.cumsum(lost, axis=0).T, clicks.T)
 
 
