@@ -1,0 +1,328 @@
+"""Does reinforcement learning from a log help sequential recommenders? SQN, SAC and CQL beside the same models alone.
+
+    python -m experiments.offline_rl --trials 1 --seeds 1 --epochs 3        (a look at it: some minutes)
+    python -m experiments.offline_rl --data ml-1m-sasrec-rated --batch-size 128 --out experiments/records/offline_rl_1m
+
+GRU4Rec and SASRec are trained by cross-entropy on the next item, alone ('supervised') and with a Q head that learns
+from ratings as rewards (`rec_jax/objectives/q_learning.py`). Every system is given as many trials on validation, by
+the same metric; then seeds, one test split, the whole catalogue. Each is tested against the same model alone, in pairs
+over users, adjusted (Holm) over all of these tests together. What is finished (trials and runs in --runs) is not done
+again. Metrics, of each user's one test event, with rating r, brought to [0, 1] as the objectives' reward is:
+
+- hr@10, ndcg@10: of all users;
+- hr@10 liked, ndcg@10 liked: of the users whose r is at least --liked, before it is scaled;
+- reward@10: the scaled r where the event is among the first ten, else 0 (the paper's cumulative reward, a user).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+
+from experiments.cli import main, named, parse_options
+from rec_jax import registry
+from rec_jax.comparison import RESAMPLES, Part, System, part, tuned
+from rec_jax.config import Optimization, Protocol, Runtime, Stopping, to_json
+from rec_jax.data.own import Columns
+from rec_jax.errors import InputError
+from rec_jax.evaluate.report import intervals
+from rec_jax.evaluate.significance import (
+    LEVEL,
+    fewest_resamples,
+    holm,
+    paired_bootstrap,
+    randomization_test,
+    seed_interval,
+)
+from rec_jax.files import atomic, write_json
+from rec_jax.objectives.next_item import NextItem
+from rec_jax.objectives.q_learning import CQL, SAC, SQN
+from rec_jax.problem import Problem, pose
+from rec_jax.tracking.certificate import code_state, machine
+from rec_jax.tracking.console import ProgressBar
+
+ALONE = "supervised"
+METHODS: dict[str, tuple[str, NextItem]] = {
+    ALONE: ("next-item", NextItem(loss="softmax")),
+    "sqn": ("sqn", SQN()),
+    "sac": ("sac", SAC()),
+    "cql": ("cql", CQL()),
+    "sqn-constant": ("sqn", SQN(reward="one")),
+}
+"""The objective and its loss. In the last every event's reward is 1: what it gains is not owed to the rewards, but to a
+second loss on the same states."""
+METRICS = ("hr@10", "ndcg@10", "hr@10 liked", "ndcg@10 liked", "reward@10")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare, and by which budget."""
+
+    data: str = "ml-100k"
+    """A known data set with ratings, or the path of a .csv, .tsv or .parquet log."""
+    columns: Columns = Columns()
+    models: tuple[str, ...] = ("gru4rec", "sasrec")
+    """Causal models of sequences."""
+    methods: tuple[Literal["sqn", "sac", "cql", "sqn-constant"], ...] = ("sqn", "sac", "cql")
+    """What is compared with the model alone."""
+    trials: int = 4
+    """Hyper-parameter settings tried on validation for every system, the defaults first."""
+    seeds: int = 3
+    """Runs of every system."""
+    metric: str = "ndcg@10"
+    """Validation metric, which chooses epochs and hyper-parameters."""
+    liked: float = 4.0
+    """The rating from which on an event counts as liked."""
+    max_length: int = 50
+    """Events of a history that are read, the last ones."""
+    batch_size: int = 64
+    """Users a step."""
+    learning_rate: float = 3e-3
+    """Of the first trial; the others draw theirs."""
+    epochs: int = 60
+    """At most."""
+    patience: int = 8
+    """Validations without a better value before a training ends."""
+    out: Path = Path("experiments/records/offline_rl")
+    """Folder of the record, the table and the plot."""
+    runtime: Runtime = field(default_factory=lambda: Runtime(wandb="off", k=(10,)))
+
+
+def label(model: str, method: str) -> str:
+    """A system's name."""
+    return f"{model} {method}"
+
+
+def systems(options: Options) -> dict[str, System]:
+    """Every model alone, and by every method. InputError: names that are unknown, twice, or not for one another."""
+    for name in ("models", "methods"):
+        given = getattr(options, name)
+        if not given or len(set(given)) < len(given):
+            raise InputError(f"--{name} {' '.join(given)}: expected one or more, each once")
+    if min(options.trials, options.seeds) < 1:
+        raise InputError(f"--trials {options.trials} --seeds {options.seeds}: expected at least 1 of each")
+    if 10 not in options.runtime.k:
+        raise InputError(f"--k {' '.join(map(str, options.runtime.k))}: expected 10 among them")
+    found = {}
+    for model in options.models:
+        for method in (ALONE, *options.methods):
+            objective, loss = METHODS[method]
+            plain = registry.experiment(model, objective)
+            what = replace(
+                plain,
+                architecture=replace(plain.architecture, max_length=options.max_length),
+                loss=loss,
+                data=named(options.data),
+                columns=options.columns,
+                protocol=Protocol(candidates=("full",)),
+                optimization=Optimization(batch_size=options.batch_size, learning_rate=options.learning_rate),
+                stopping=Stopping(metric=options.metric, patience=options.patience),
+                epochs=options.epochs,
+            )
+            found[label(model, method)] = System(label(model, method), what)
+    return found
+
+
+def ratings(problem: Problem) -> np.ndarray:
+    """[q]: what each test user gave the test event. InputError: every rating of train is the same."""
+    train, test, asked = problem.split.train, problem.split.test, problem.test["full"]
+    if train.rating.min() == train.rating.max():
+        raise InputError(
+            f"{problem.dataset.name}: every rating is {train.rating.min():g}, so that no event is worth more than "
+            "another; take a log with ratings"
+        )
+    of_user = dict(zip(test.user.tolist(), test.rating.tolist()))
+    return np.array([of_user[user] for user in asked.user.tolist()])
+
+
+def measured(hr: np.ndarray, ndcg: np.ndarray, rating: np.ndarray, scaled: np.ndarray, liked: float) -> dict[str, Any]:
+    """Every metric by user; NaN where a user is not among those that it is of."""
+    of_liked = np.where(rating >= liked, 1.0, np.nan)
+    return dict(zip(METRICS, (hr, ndcg, hr * of_liked, ndcg * of_liked, hr * scaled), strict=True))
+
+
+def by_user(parts: Sequence[Part], problem: Problem, liked: float) -> list[dict[str, np.ndarray]]:
+    """The metrics by user of each seed's run."""
+    rating, train = ratings(problem), problem.split.train.rating
+    scaled = (rating - train.min()) / (train.max() - train.min())
+    return [measured(p.per_user["full/hr@10"], p.per_user["full/ndcg@10"], rating, scaled, liked) for p in parts]
+
+
+def tested(values: dict[str, dict[str, np.ndarray]], options: Options) -> list[dict[str, Any]]:
+    """Every system against its model alone, by metric: difference, interval, p-value adjusted over all of them.
+
+    `values` holds each system's metrics by user, averaged over seeds.
+    """
+    asked = [(model, method, metric) for model in options.models for method in options.methods for metric in METRICS]
+    if fewest_resamples(len(asked)) > RESAMPLES:
+        raise InputError(f"{len(asked)} tests are too many for {RESAMPLES:,} resamples; compare fewer systems")
+    found, p = [], {}
+    for model, method, metric in asked:
+        pair = values[label(model, method)][metric], values[label(model, ALONE)][metric]
+        seen = paired_bootstrap(*pair, RESAMPLES)
+        row = {"model": model, "method": method, "metric": metric}
+        found.append({**row, "difference": seen.difference, "low": seen.low, "high": seen.high})
+        p[f"{model}/{method}/{metric}"] = randomization_test(*pair, RESAMPLES)
+    for row, of, adjusted in zip(found, p.values(), holm(p).values()):
+        good = "better" if row["difference"] > 0 else "worse"
+        row |= {"p": of, "p_holm": adjusted, "verdict": good if adjusted <= LEVEL else "not significant"}
+    return found
+
+
+def line(found: System, parts: Sequence[Part], seen: Sequence[dict[str, np.ndarray]], bootstrap: int) -> dict[str, Any]:
+    """What the record says of a system."""
+    averaged = {metric: np.mean([of[metric] for of in seen], axis=0) for metric in METRICS}
+    values = {}
+    for metric, estimate in intervals(averaged, bootstrap).items():
+        by_seed = [float(np.nanmean(of[metric])) for of in seen]
+        spread = seed_interval(by_seed)
+        values[metric] = {
+            "mean": estimate.mean,
+            "users": [estimate.low, estimate.high],
+            "seeds": None if spread.low is None else [spread.low, spread.high],
+            "by_seed": by_seed,
+        }
+    hits = values["hr@10"]["mean"]
+    return {
+        "values": values,
+        # Of all hits of all users, so that it has no value a user, and is not tested.
+        "reward_of_a_hit": values["reward@10"]["mean"] / hits if hits > 0 else None,
+        "tuning": found.tuning,
+        "experiment": to_json(found.experiment),
+        "fit_seconds": [p.result["times"]["fit_seconds"] for p in parts],
+        "epochs": [p.result["training"]["best_epoch"] for p in parts],
+        "commits": sorted({str(p.result["code"]["commit"]) for p in parts}),
+        "differs_from_commit": any(p.result["code"]["differs_from_commit"] for p in parts),
+    }
+
+
+def conclusion(found: Sequence[dict[str, Any]]) -> str:
+    """What the tests say, in words."""
+    methods, models = (list(dict.fromkeys(row[of] for row in found)) for of in ("method", "model"))
+    better, worse = ([row for row in found if row["verdict"] == verdict] for verdict in ("better", "worse"))
+    if better and not worse:
+        verdict = "Reinforcement learning helps here"
+    elif worse and not better:
+        verdict = "Reinforcement learning hurts here"
+    elif better:
+        verdict = "Reinforcement learning helps in some and hurts in other comparisons here"
+    else:
+        verdict = "Reinforcement learning does not help here, as far as these tests can tell"
+
+    def told(row: dict[str, Any]) -> str:
+        return f"{row['model']} {row['method']}, {row['metric']} {row['difference']:+.4f} (p {row['p_holm']:.4f})"
+
+    sentences = [
+        f"{verdict}: of {len(found)} comparisons with the same model alone ({' and '.join(models)}; "
+        f"{', '.join(methods)}; {len(METRICS)} metrics), {len(better)} are significantly better and {len(worse)} "
+        "significantly worse (paired randomisation tests over users, values averaged over seeds, Holm over all)."
+    ]
+    for name, rows in (("Better", better), ("Worse", worse)):
+        if rows:
+            sentences.append(f"{name}: {'; '.join(map(told, rows))}.")
+    if not better and not worse:
+        low, high = min(row["low"] for row in found), max(row["high"] for row in found)
+        sentences.append(f"All intervals of the differences lie within {low:+.4f} and {high:+.4f}.")
+    return " ".join(sentences)
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as Markdown: a line a system, with the marks of its tests, and the conclusion."""
+    marks = {"better": " ▲", "worse": " ▽", "not significant": " ="}
+    of = {(label(t["model"], t["method"]), t["metric"]): marks[t["verdict"]] for t in record["tests"]}
+    lines = [f"| system | {' | '.join(METRICS)} | reward of a hit |", "|---" * (len(METRICS) + 2) + "|"]
+    for name, system in record["systems"].items():
+        cells = []
+        for metric, value in system["values"].items():
+            low, high = value["users"]
+            cells.append(f"{value['mean']:.4f}{of.get((name, metric), ' •')} ({low:.3f}–{high:.3f})")
+        hit = system["reward_of_a_hit"]
+        lines.append(f"| {name} | {' | '.join(cells)} | {'–' if hit is None else f'{hit:.3f}'} |")
+    note = (
+        f"{record['data']['name']}: {record['split']}; the whole catalogue is ranked. {record['trials']} trials on "
+        f"validation for every system, {record['seeds']} seeds; brackets: 95 % over users. ▲ ▽ = against the same "
+        "model alone (•). Liked: the test event's rating is at least "
+        f"{record['liked']:g}; reward@10: its rating, scaled to [0, 1], where it is among the first ten."
+    )
+    return "\n".join([*lines, "", note, "", record["conclusion"], ""])
+
+
+def draw(record: dict[str, Any], path: Path) -> None:
+    """Differences from the same model alone with their intervals, a panel a metric; filled where significant."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(METRICS), sharey=True)
+    names = list(dict.fromkeys(label(t["model"], t["method"]) for t in record["tests"]))
+    for axes, metric in zip(panels, METRICS):
+        for t in (t for t in record["tests"] if t["metric"] == metric):
+            at, colour = names.index(label(t["model"], t["method"])), f"C{list(METHODS).index(t['method'])}"
+            sides = [[t["difference"] - t["low"]], [t["high"] - t["difference"]]]
+            fill = "none" if t["verdict"] == "not significant" else colour
+            axes.errorbar([t["difference"]], [at], xerr=sides, marker="o", color=colour, mfc=fill, capsize=2)
+        axes.axvline(0, color="grey", linewidth=0.8)
+        axes.set(title=metric, yticks=range(len(names)), yticklabels=names)
+        axes.tick_params(axis="x", labelsize=7)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].invert_yaxis()
+    figure.suptitle(f"{record['data']['name']}: difference from the same model alone (95 % over users)", fontsize=10)
+    with atomic(path) as file:
+        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+
+
+def compare(options: Options, console: Console) -> dict[str, Any]:
+    """Tune, run and test every system: the record."""
+    asked, runtime, code = systems(options), options.runtime, code_state()
+    problem = pose(next(iter(asked.values())).experiment, runtime.data_dir)
+    ratings(problem)
+
+    def tell(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    averaged, lines, results = {}, {}, []
+    with ProgressBar(console, options.metric, runtime.progress) as bar:
+        for name, each in asked.items():
+            chosen = tuned(each, options.trials, problem, runtime, bar.show, tell)
+            parts = [part(chosen, seed, problem, runtime, bar.show) for seed in range(1, options.seeds + 1)]
+            seen = by_user(parts, problem, options.liked)
+            averaged[name] = {metric: np.mean([of[metric] for of in seen], axis=0) for metric in METRICS}
+            lines[name] = line(chosen, parts, seen, runtime.bootstrap)
+            results.append(parts[0].result)
+            tell(f"{name}: " + ", ".join(f"{m} {of['mean']:.4f}" for m, of in lines[name]["values"].items()))
+    found = tested(averaged, options)
+    given = ("trials", "seeds", "metric", "liked", "max_length", "batch_size", "learning_rate", "epochs", "patience")
+    return {
+        **{name: getattr(options, name) for name in given},
+        "split": problem.split.description,
+        "conclusion": conclusion(found),
+        "tests": found,
+        "resamples": RESAMPLES,
+        "systems": lines,
+        "data": results[0]["data"],
+        "protocol": results[0]["protocol"],
+        "code": code,
+        "machine": machine(1),
+    }
+
+
+def script(argv: Sequence[str]) -> None:
+    """Read the flags, compare, write, print."""
+    options = parse_options(Options, argv, "python -m experiments.offline_rl", __doc__)
+    console = Console()
+    record = compare(options, console)
+    write_json(options.out / "record.json", record)
+    with atomic(options.out / "table.md") as file:
+        file.write(table(record).encode())
+    draw(record, options.out / "plot.png")
+    console.print(table(record), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"written to {options.out}: record.json, table.md, plot.png", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main(script)
