@@ -66,7 +66,7 @@ class Options:
     """How much exposure moves satisfaction: .1, or RecSim's .01."""
     seeds: int = 5
     """Trainings at each discount."""
-    steps: int = 100_000
+    steps: int = 150_000
     """Users' steps of each."""
     users: int = 4000
     """Test users, the same for all policies."""
@@ -91,9 +91,9 @@ def agent(discount: float) -> SlateQ:
         torso="dnn",
         torso_width=16,
         users=64,
-        batch=256,
+        batch=512,
         explore_steps=800,
-        remembered=800,
+        remembered=1000,
         target_every=20,
     )
 
