@@ -1,0 +1,200 @@
+"""What recommenders learnt from a log earn as policies, where the truth is known: users fitted to the same log.
+
+    python -m experiments.offline_rl                         (first: trains what is judged here, and keeps its runs)
+    python -m experiments.offline_rl_value                   (about 3 minutes on 2 cores)
+
+Every system and seed of a record of `experiments.offline_rl` is read back from its run and shows `LoggedUsers` its best
+documents of those there are, reading the user's history in train and what was clicked since. Beside them stand random
+slates, the most popular documents and the best predicted ones. Of each session: the return (rewards of the clicked, a
+rating's share of the scale, added up), clicks a slate, and the share of likes among the clicked. Values are averaged
+over seeds; intervals and paired tests are over sessions, which begin with the same users for all; Holm over all tests.
+
+The simulator's users like what a matrix factorisation of the log says they do: how far that holds, the page of
+`experiments.logged_users` tells.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from experiments.cli import main
+from experiments.offline_rl import ALONE, METHODS
+from rec_jax.data.histories import Histories
+from rec_jax.data.registry import DEFAULT_FOLDER
+from rec_jax.errors import InputError
+from rec_jax.evaluate.report import intervals
+from rec_jax.evaluate.significance import LEVEL, holm, paired_bootstrap, randomization_test
+from rec_jax.files import atomic, read_json, write_json
+from rec_jax.policies.fixed import random_slates, scored
+from rec_jax.policies.trained import shown_by
+from rec_jax.randomness import device_key
+from rec_jax.recommend import Saved, load
+from rec_jax.registry import parse_experiment
+from rec_jax.simulate.base import Simulator
+from rec_jax.simulate.by_item import ByItem, read
+from rec_jax.simulate.episodes import Act, many_episodes
+from rec_jax.simulate.fitting import Fit, fit
+from rec_jax.simulate.logged_users import LoggedUsers
+from rec_jax.tracking.certificate import code_state, machine
+
+METRICS = ("return", "clicks a slate", "likes a click")
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which record, and how many sessions."""
+
+    record: Path = Path("experiments/records/offline_rl/record.json")
+    """A record of experiments.offline_rl."""
+    runs: Path = Path("runs")
+    """Folder where its runs lie."""
+    sessions: int = 4096
+    """Simulated sessions, the same users for every policy."""
+    data_dir: Path = DEFAULT_FOLDER
+    """Folder of the data sets."""
+    out: Path | None = None
+    """Folder of value.json and value.png (default: that of the record)."""
+
+
+def runs_of(record: Mapping[str, Any], runs: Path) -> dict[str, list[Path]]:
+    """The runs' folders by system. InputError: one is not there."""
+    found = {}
+    for name, system in record["systems"].items():
+        experiment = parse_experiment(system["experiment"])
+        folders = [runs / replace(experiment, seed=seed).name for seed in range(1, record["seeds"] + 1)]
+        if missing := [folder for folder in folders if not folder.is_dir()]:
+            raise InputError(f"{missing[0]}: is not there; run experiments.offline_rl with --runs {runs} first")
+        found[name] = folders
+    return found
+
+
+def values(world: Simulator, act: Act, params: Any, n: int) -> dict[str, np.ndarray]:
+    """The metrics by session; likes a click are NaN where nothing was clicked."""
+    found = many_episodes(world, act, params, device_key(0, "offline RL, value"), n)
+    clicks, likes = (np.asarray(of, np.float64) for of in (found.clicks, found.signals["like"]))
+    rates = clicks / np.asarray(found.length), np.divide(likes, clicks, out=np.full(n, np.nan), where=clicks > 0)
+    return dict(zip(METRICS, (np.asarray(found.reward, np.float64), *rates), strict=True))
+
+
+def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
+    """The record: every system's values, and its tests against the same model alone. InputError: runs are missing."""
+    code, given = code_state(), read_json(options.record)
+    folders = runs_of(given, options.runs)
+    first = load(next(iter(folders.values()))[0], options.data_dir)
+    dataset = first.problem.dataset
+    fitted, _ = fit(dataset, Fit(resamples=200))
+    users = LoggedUsers(fitted)
+    found: dict[str, dict[str, np.ndarray]] = {}
+    fixed: dict[str, Act] = {
+        "random": partial(random_slates, k=users.slate),
+        "popularity": scored(users.popular, users.slate),
+        "best predicted": scored(users.predicted, users.slate),
+    }
+    for name, act in fixed.items():
+        told(name)
+        found[name] = values(users, act, None, options.sessions)
+    everyone = np.arange(dataset.n_users, dtype=np.int32)
+    for name, of in folders.items():
+        told(name)
+        saved = [load(folder, options.data_dir) for folder in of]
+        world = ByItem(users, Histories.of(first.problem.split.train, dataset.n_users).last(everyone, _reads(saved))[0])
+        # One program for all seeds: their scorers differ in the cache alone.
+        act = shown_by(saved[0].scorer, read, users.slate)
+        each = [values(world, act, one.scorer.cache, options.sessions) for one in saved]
+        found[name] = {metric: np.mean([one[metric] for one in each], axis=0) for metric in METRICS}
+    return {
+        "data": given["data"],
+        "sessions": options.sessions,
+        "seeds": given["seeds"],
+        "values": {name: {m: _told(e) for m, e in intervals(of, 2000).items()} for name, of in found.items()},
+        "tests": tests_of(found),
+        "code": code,
+        "machine": machine(1),
+    }
+
+
+def _reads(saved: Sequence[Saved]) -> int:
+    return max(one.scorer.reads for one in saved)
+
+
+def _told(estimate: Any) -> list[float]:
+    return [estimate.mean, estimate.low, estimate.high]
+
+
+def tests_of(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
+    """Every method against the same model alone, by metric; p-values adjusted over all of them."""
+    names = [name for name in found if name.partition(" ")[2] in METHODS]
+    pairs = [
+        (name, f"{name.partition(' ')[0]} {ALONE}", metric)
+        for name in names
+        if name.partition(" ")[2] != ALONE
+        for metric in METRICS
+    ]
+    p = {f"{a}/{m}": randomization_test(found[a][m], found[b][m], RESAMPLES) for a, b, m in pairs}
+    adjusted, tests = holm(p), []
+    for a, b, metric in pairs:
+        seen = paired_bootstrap(found[a][metric], found[b][metric], RESAMPLES)
+        differs = "better" if seen.difference > 0 else "worse"
+        verdict = differs if adjusted[f"{a}/{metric}"] <= LEVEL else "not significant"
+        row = {"pair": [a, b], "metric": metric, "difference": seen.difference, "low": seen.low, "high": seen.high}
+        tests.append({**row, "p_holm": adjusted[f"{a}/{metric}"], "verdict": verdict})
+    return tests
+
+
+def draw(record: Mapping[str, Any], path: Path) -> None:
+    """Every policy's values with their intervals, a panel a metric."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 0.32 * len(record["values"]) + 1.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels, names = figure.subplots(1, len(METRICS), sharey=True), list(record["values"])
+    marks = {(t["pair"][0], t["metric"]): t["verdict"] for t in record["tests"]}
+    for axes, metric in zip(panels, METRICS):
+        for at, name in enumerate(names):
+            mean, low, high = record["values"][name][metric]
+            colour = {"better": "C2", "worse": "C3", "not significant": "C0"}.get(marks.get((name, metric), ""), "0.4")
+            axes.errorbar([mean], [at], xerr=[[mean - low], [high - mean]], marker="o", color=colour, capsize=2)
+        axes.set(title=metric, yticks=range(len(names)), yticklabels=names)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].invert_yaxis()
+    figure.suptitle("green, red: better, worse than the same model alone; blue: no significant difference", fontsize=9)
+    with atomic(path) as file:
+        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+
+
+def script(argv: Sequence[str]) -> None:
+    """Judge, write, draw, print. InputError: too few sessions, or no record or runs."""
+    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.offline_rl_value", description=__doc__)
+    if options.sessions < 2:
+        raise InputError(f"--sessions {options.sessions}: expected at least 2")
+    if not options.record.exists():
+        raise InputError(f"--record {options.record}: is not there; experiments.offline_rl writes it")
+    console, out = Console(), options.out or options.record.parent
+    with console.status("judging") as status:
+        record = judge(options, lambda name: status.update(name))
+    write_json(out / "value.json", record)
+    draw(record, out / "value.png")
+    marks = {"better": " ▲", "worse": " ▽", "not significant": " ="}
+    of = {(t["pair"][0], t["metric"]): marks[t["verdict"]] for t in record["tests"]}
+    table = Table("policy", *METRICS, title=f"{options.sessions:,} sessions; ▲ ▽ = against the same model alone")
+    for name, found in record["values"].items():
+        cells = [
+            f"{m:.3f}{of.get((name, metric), '')} ({low:.3f}–{high:.3f})" for metric, (m, low, high) in found.items()
+        ]
+        table.add_row(name, *cells)
+    console.print(table)
+    console.print(f"written to {out}: value.json, value.png", highlight=False)
+
+
+if __name__ == "__main__":
+    main(script)

@@ -1,0 +1,55 @@
+"""Users by their ids and histories, against a list in Python."""
+
+import jax
+import numpy as np
+import pytest
+
+from rec_jax.errors import InputError
+from rec_jax.policies.fixed import random_slates
+from rec_jax.simulate.by_item import ByItem, read
+from tests.simulate.test_logged_users import FITTED, USERS, WORLD
+
+T = 4
+
+
+def histories() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    found = np.full((USERS, T), -1, np.int32)
+    for user in range(USERS):
+        length = user % (T + 1)
+        found[user, :length] = rng.permutation(len(FITTED.item))[:length]
+    return found
+
+
+def test_what_is_clicked_joins_the_history() -> None:
+    world, n, steps = ByItem(WORLD, histories()), 32, 6
+    state = world.reset(jax.random.key(0), n)
+    done = [[int(i) for i in histories()[who] if i >= 0] for who in np.asarray(state.users.who)]
+    step, own, observe, clicks = jax.jit(world.step), jax.jit(WORLD.step), jax.jit(world.observe), 0
+    for t in range(steps):
+        seen = observe(state)
+        query, items = read(seen)
+        np.testing.assert_array_equal(query.user, state.users.who)
+        np.testing.assert_array_equal(items, state.users.items)
+        for user in range(n):
+            last = done[user][-T:]
+            assert np.asarray(query.history[user]).tolist() == last + [-1] * (T - len(last))
+            assert int(seen.events[user]) == len(last)  # type: ignore[index]
+        slates = random_slates(None, jax.random.key(t), seen, WORLD.slate)
+        users = state.users
+        state, response = step(jax.random.key(100 + t), state, slates)
+        same, _ = own(jax.random.key(100 + t), users, slates)
+        jax.tree.map(np.testing.assert_array_equal, state.users, same)
+        for user, place in zip(*np.nonzero(np.asarray(response.clicked))):
+            done[user].append(int(items[user, slates[user, place]]))
+            clicks += 1
+    assert clicks > n
+
+
+def test_histories_of_other_users_are_refused() -> None:
+    with pytest.raises(InputError, match="histories of 2 users: the simulator has 9"):
+        ByItem(WORLD, np.full((2, T), -1, np.int32))
+    world = ByItem(WORLD, histories())
+    seen = world.observe(world.reset(jax.random.key(0), 3))
+    assert seen.documents.shape == (3, WORLD.candidates, world.document_width)
+    assert seen.user.shape == (3, world.user_width)
