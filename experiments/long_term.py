@@ -1,6 +1,6 @@
 """Choc and kale: what a policy shows that counts only the next click, and what one that looks ahead does.
 
-    python -m experiments.long_term                      (about 6 minutes on 2 cores)
+    python -m experiments.long_term                      (about 3 minutes on 2 cores)
     python -m experiments.long_term --world recsim       (RecSim's own numbers, by which looking ahead changes nothing)
     python -m experiments.long_term --seeds 2 --steps 20000
 
@@ -8,7 +8,7 @@ In long_term_satisfaction clickbait (choc) holds users longer now and leaves the
 (kale) do the reverse, and satisfaction multiplies how long users stay. Neither is seen but by what users did: SlateQ
 with a memory of their last steps learns from the engagement of each step, brought into [0, 1], at each discount. Its
 policies are scored on the same test users, beside policies that always show the document nearest to one clickbait
-score: as far as anything can be seen, the best of these is the best there is.
+score.
 
 Told are the return (the engagement of a session), and over time the mean of: engagement, satisfaction, clickbait,
 diversity (entropy of the tenths of the clickbait scale among a user's last ten documents, over log 10) and novelty (1
@@ -215,7 +215,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
             smooth = np.convolve(values, np.ones(3) / 3, "valid") if measure == "engagement" else values
             axes[place].plot(np.arange(1, len(smooth) + 1), smooth, label=name, linewidth=1.2, **style)
         axes[place].set(xlabel="step", title=measure + (", mean of three steps" if measure == "engagement" else ""))
-    axes[1].legend(frameon=False, fontsize=7)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=len(lines), frameon=False)
     for one in axes:
         one.grid(alpha=0.3)
         one.spines[["top", "right"]].set_visible(False)
