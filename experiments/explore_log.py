@@ -1,6 +1,6 @@
 """Exploration against exploitation on real logs, replayed: the price of too little of it, and of too much.
 
-    python -m experiments.explore_log                    (2 to 3 minutes on 2 cores)
+    python -m experiments.explore_log                    (about 2 minutes on 2 cores)
     python -m experiments.explore_log --passes 10 --rounds 6000
 
 MovieLens-100K as a log of ten films: each rating of one of the ten most rated is a round in which that film was

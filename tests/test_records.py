@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import explore
+from experiments import explore, explore_log
 from experiments.compare import read_published
+from rec_jax.evaluate.off_policy import ESTIMATORS
 from rec_jax.evaluate.significance import holm
 from rec_jax.registry import BASELINES, parse_experiment
 from rec_jax.tracking.tables import comma_separated, markdown
@@ -80,3 +81,30 @@ def test_the_record_of_exploration_is_of_todays_rules_and_shows_what_is_said_of_
     for family in ("epsilon-greedy", "UCB1, scale"):  # too little and too much cost more than what lies between
         best = min(lost[family])
         assert best[2] < min(lost[family][0][1], lost[family][-1][1])
+
+
+def test_the_record_of_replayed_logs_is_of_todays_rules_and_says_how_it_knows_their_chances() -> None:
+    record = read(RECORDS / "explore-log")
+    assert record["code"]["differs_from_commit"] is False
+    films, rules = record["films"], explore_log.rules(record["films_shown"], 5)
+    assert {family: list(of) for family, of in films["rules"].items()} == {f: list(of) for f, of in rules.items()}
+    assert (films["propensities"], record["shop"]["propensities"]) == ("estimated", "logged")
+    lost = [explore_log.at_the_end(of) for of in films["rules"]["epsilon-greedy"].values()]
+    best = min(lost)
+    assert best[0] < lost[0][0]  # too little, which some passes get away with
+    assert best[2] < lost[-1][1]  # too much
+    # In the shop's log there is no telling rules apart.
+    ends = [explore_log.at_the_end(of) for family in record["shop"]["rules"].values() for of in family.values()]
+    assert max(low for _, low, _ in ends) < min(high for _, _, high in ends)
+
+
+def test_the_record_of_a_known_truth_shows_what_is_said_of_it() -> None:
+    record = read(RECORDS / "off-policy-truth")
+    assert record["code"]["differs_from_commit"] is False
+    assert record["estimators"].keys() == ESTIMATORS.keys()
+    few, many = str(min(record["sizes"])), str(max(record["sizes"]))
+    for name, of_size in record["estimators"].items():
+        biased = abs(of_size[many]["bias"]) > 5 * of_size[many]["bias_se"]
+        assert biased == (name in ("dm", "switch-dr", "dr-os")), name
+        assert of_size[few]["coverage"] < 0.95
+        assert (of_size[many]["coverage"] > 0.9) == (not biased)
