@@ -255,11 +255,11 @@ def load_fitted(folder: Path) -> Fitted:
     told: dict[str, Any] = read_json(folder / "fitted.json")
     try:
         with np.load(folder / "fitted.npz") as file:
-            tables = {name: file[name] for name in TABLES}
+            tables: dict[str, Any] = {name: file[name] for name in TABLES}
         (users, width), items, genres = tables["user"].shape, len(tables["item"]), tables["genres"].shape[1]
         of: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in told["ratings"].items()}
-        effect = {name: Effect(**told[name]) for name in ("boredom", "drift")}
-        plain = {name: told[name] for name in ("name", "mean", "memory")}
+        effect: dict[str, Any] = {name: Effect(**told[name]) for name in ("boredom", "drift")}
+        plain: dict[str, Any] = {name: told[name] for name in ("name", "mean", "memory")}
         names, ratings = tuple(told["genre_names"]), Ratings(**of)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{folder}: holds no fitted users that can be read ({error}); fit them anew") from error
