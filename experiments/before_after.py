@@ -16,6 +16,10 @@ drift, hidden from every policy). Of a user's sessions, and then over users:
 - f1: 2 · relevant shown / (k + relevant among the candidates), their harmonic mean, over the same slates;
 - coverage: share of the catalogue that was shown to anyone, of all sessions together.
 
+Slates are top-k by default, in the order of chance of a click times worth: SlateQ's optimal slates (`--policy
+QL-OT-OS`) are best for users who look at all places alike, and these look at the first most. (Of the two, the choice
+was made by sessions of the users who are trained on.)
+
 Intervals are of a bootstrap over users, of values averaged over sessions and seeds; differences are paired by user.
 Every seed trains anew; the sessions' random numbers are a seed's, the same for all policies.
 """
@@ -42,6 +46,7 @@ from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.significance import paired_bootstrap, seed_interval
 from rec_jax.files import atomic, write_json
 from rec_jax.policies.slateq import SlateQ, make
+from rec_jax.policies.slateq import named as slateq
 from rec_jax.randomness import device_key, host_rng
 from rec_jax.simulate.base import State
 from rec_jax.simulate.episodes import Act
@@ -51,7 +56,7 @@ from rec_jax.tracking.certificate import code_state, machine
 
 METRICS = ("ctr", "reward", "return", "precision", "recall", "f1")
 BEFORE, AFTER = "SlateQ before", "SlateQ after"
-LEARNT = SlateQ(layers=(128, 32), q_none=True, discount=0.95, learning_rate=5e-4, explore_steps=2500)
+AGENT = SlateQ(layers=(128, 32), q_none=True, discount=0.95, learning_rate=5e-4, explore_steps=2500)
 POLICIES = (*(name for name in FIXED if name != "varied"), BEFORE, AFTER)
 PAIRS = ((AFTER, BEFORE), (AFTER, "best predicted"), (AFTER, "popularity"), (AFTER, "random"))
 """What is compared, the second taken from the first."""
@@ -65,7 +70,9 @@ class Options:
     """A known data set with ratings, or the path of a log."""
     columns: Columns = Columns()
     fit: Fit = Fit(resamples=200)
-    steps: int = 200_000
+    policy: str = "QL-TT-TS"
+    """SlateQ's name: which slates it learns from and shows."""
+    steps: int = 100_000
     """Steps of users in training."""
     seeds: int = 3
     """Trainings."""
@@ -152,12 +159,12 @@ def parts(fitted: Fitted, share: float, seed: int) -> tuple[Fitted, Fitted]:
     return fitted.of_users(np.sort(order[cut:])), fitted.of_users(np.sort(order[:cut]))
 
 
-def trained(world: LoggedUsers, steps: int, seed: int) -> tuple[Any, Any]:
+def trained(agent: SlateQ, world: LoggedUsers, steps: int, seed: int) -> tuple[Any, Any]:
     """(parameters before, after). Raises Diverged where they are not finite."""
-    made = make(LEARNT, world, world.weights)
+    made = make(agent, world, world.weights)
     state = jax.jit(made.init)(device_key(seed, "init"))
     before = jax.tree.map(jnp.copy, state.params)
-    state = jax.jit(made.chunk, donate_argnums=0)(state, device_key(seed, "train"), jnp.int32(steps // LEARNT.users))
+    state = jax.jit(made.chunk, donate_argnums=0)(state, device_key(seed, "train"), jnp.int32(steps // agent.users))
     if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)):
         raise Diverged("a parameter became NaN or infinite; try a lower learning rate")
     return before, state.params
@@ -165,20 +172,20 @@ def trained(world: LoggedUsers, steps: int, seed: int) -> tuple[Any, Any]:
 
 def run(options: Options, told: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
     """The record: each metric of each policy with intervals, differences, and coverage by seed."""
-    code = code_state()
+    code, agent = code_state(), slateq(options.policy, AGENT)
     dataset = load(named(options.data), options.data_dir, options.columns)
     told("fitting users")
     fitted, _ = fit(dataset, options.fit)
     train, test = (LoggedUsers(part) for part in parts(fitted, options.test_share, options.fit.seed))
     users = len(test.fitted.user)
     who = jnp.repeat(jnp.arange(users, dtype=jnp.int32), options.sessions)
-    fixed, learnt = ranked(test), make(LEARNT, test, test.weights).act
+    fixed, learnt = ranked(test), make(agent, test, test.weights).act
     play = jax.jit(sessions, static_argnums=(0, 1))
     values: dict[str, dict[str, list[np.ndarray]]] = {name: {of: [] for of in METRICS} for name in POLICIES}
     coverage: dict[str, list[float]] = {name: [] for name in POLICIES}
     for seed in range(1, options.seeds + 1):
         told(f"training, seed {seed} of {options.seeds}")
-        before, after = trained(train, options.steps, seed)
+        before, after = trained(agent, train, options.steps, seed)
         systems: dict[str, tuple[Act, Any]] = {
             name: (fixed, jnp.asarray(FIXED[name], jnp.float32)) for name in POLICIES if name in FIXED
         }
@@ -193,7 +200,8 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     return {
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
         "world": declared(train) | {"boredom": train.bored, "drift": train.drawn},
-        "agent": dataclasses.asdict(LEARNT),
+        "policy": options.policy,
+        "agent": dataclasses.asdict(agent),
         "steps": options.steps,
         "seeds": options.seeds,
         "sessions": options.sessions,
@@ -250,7 +258,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     grid[0].invert_yaxis()
     grid[-1].set_axis_off()
-    seeds = f"{record['seeds']} trainings of {record['steps']:,} steps"
+    seeds = f"{record['policy']}, {record['steps']:,} steps of training, seeds: {record['seeds']}"
     figure.suptitle(f"{record['data']['name']}: {record['test_users']} users no training saw, {seeds}", fontsize=10)
     with atomic(path) as file:
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
@@ -263,10 +271,10 @@ def _shown(e: Mapping[str, float]) -> str:
 def script(argv: Sequence[str]) -> None:
     """Run, write, draw, print."""
     options = parse_options(Options, argv, "python -m experiments.before_after", __doc__)
-    if min(options.seeds, options.sessions) < 1 or options.steps < LEARNT.users:
+    if min(options.seeds, options.sessions) < 1 or options.steps < AGENT.users:
         raise InputError(
             f"--seeds {options.seeds} --sessions {options.sessions} --steps {options.steps}: expected at least 1 of "
-            f"the first two, and {LEARNT.users} steps"
+            f"the first two, and {AGENT.users} steps"
         )
     console = Console()
     with console.status("loading") as status:

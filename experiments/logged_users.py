@@ -84,10 +84,10 @@ def worlds(fitted: Fitted) -> dict[str, LoggedUsers]:
     """The world as fitted and declared, and those that differ by one assumption."""
     base = LoggedUsers(fitted)
     found = {"as fitted": base}
-    for name, (low, high) in {"halved": (0.5, 0.5), "doubled": (2.0, 2.0)}.items():
-        found[f"boredom {name}"] = replace(base, boredom=low * base.bored)
-        found[f"drift {name}"] = replace(base, drift=low * base.drawn)
-        found[f"position bias {name}"] = replace(base, eta=high * base.eta)
+    times = {"halved": 0.5, "doubled": 2.0}
+    found |= {f"boredom {name}": replace(base, boredom=by * base.bored) for name, by in times.items()}
+    found |= {f"drift {name}": replace(base, drift=by * base.drawn) for name, by in times.items()}
+    found |= {f"position bias {name}": replace(base, eta=by * base.eta) for name, by in times.items()}
     found["boredom of half a star"] = replace(base, boredom=0.5)
     found["boredom of a star"] = replace(base, boredom=1.0)
     found["appeal of 1"] = replace(base, appeal=1.0)

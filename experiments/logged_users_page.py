@@ -59,7 +59,9 @@ def _scores(of: Mapping[str, Any]) -> list[str]:
         "",
         f"{of['events']:,} held-out ratings of {of['users']:,} users; 95 % intervals over users. Calibration error: "
         "mean distance of predicted and seen shares over tenths of the events by predicted chance. It weighs how far "
-        "chances are off, not what they tell apart: the base rate is calibrated, and tells nothing.",
+        "chances are off, not what they tell apart: the base rate is calibrated, and tells nothing. "
+        "Chance alone makes it more than 0, in a resample more than in the whole. Held out are ratings drawn at random "
+        "from each user's, not later ones.",
     ]
     return lines
 

@@ -14,6 +14,7 @@ before and after, has taken some of it up.
 """
 
 import dataclasses
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -254,16 +255,17 @@ def load_fitted(folder: Path) -> Fitted:
     told: dict[str, Any] = read_json(folder / "fitted.json")
     try:
         with np.load(folder / "fitted.npz") as file:
-            tables = {name: file[name] for name in TABLES}
+            tables: dict[str, Any] = {name: file[name] for name in TABLES}
         (users, width), items, genres = tables["user"].shape, len(tables["item"]), tables["genres"].shape[1]
-        ratings = {name: tuple(x) if isinstance(x, list) else x for name, x in told.pop("ratings").items()}
-        whole = told | {name: Effect(**told[name]) for name in ("boredom", "drift")}
-        whole |= {"ratings": Ratings(**ratings), "genre_names": tuple(told["genre_names"])}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        of: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in told["ratings"].items()}
+        effect: dict[str, Any] = {name: Effect(**told[name]) for name in ("boredom", "drift")}
+        plain: dict[str, Any] = {name: told[name] for name in ("name", "mean", "memory")}
+        names, ratings = tuple(told["genre_names"]), Ratings(**of)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{folder}: holds no fitted users that can be read ({error}); fit them anew") from error
     wanted = {"user": (users, width), "known": (users, width), "user_bias": (users,), "known_bias": (users,)}
     wanted |= {"item": (items, width), "item_bias": (items,), "count": (items,), "genres": (items, genres)}
     for name, shape in wanted.items():
         if tables[name].shape != shape:
             raise InputError(f"{folder}: {name} is {tables[name].shape}, expected {shape}; fit them anew")
-    return Fitted(**whole, **tables)
+    return Fitted(**plain, **effect, **tables, ratings=ratings, genre_names=names)

@@ -164,10 +164,10 @@ class LoggedUsers:
         of, who = self.fitted, state.who
         if self.true_state:
             user = jnp.asarray(of.user)[who] + self.drawn * state.liked, jnp.asarray(of.user_bias)[who, None]
-            more = (state.patience[:, None] / self.patience,)
+            more = [state.patience[:, None] / self.patience]
         else:
             user = jnp.asarray(of.known)[who], jnp.asarray(of.known_bias)[who, None]
-            more = ()
+            more = []
         table = np.concatenate(
             [of.item, of.item_bias[:, None], self.popularity[:, None], of.genres], axis=1, dtype=np.float32
         )
