@@ -44,7 +44,7 @@ from rec_jax.data.registry import DEFAULT_FOLDER, load
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.significance import paired_bootstrap, seed_interval
-from rec_jax.files import atomic, write_json
+from rec_jax.files import write_json
 from rec_jax.policies.slateq import SlateQ, make
 from rec_jax.policies.slateq import named as slateq
 from rec_jax.randomness import device_key, host_rng
@@ -53,6 +53,7 @@ from rec_jax.simulate.episodes import Act
 from rec_jax.simulate.fitting import Fit, Fitted, fit
 from rec_jax.simulate.logged_users import LoggedUsers
 from rec_jax.tracking.certificate import code_state, machine
+from rec_jax.tracking.plots import picture
 
 METRICS = ("ctr", "reward", "return", "precision", "recall", "f1")
 BEFORE, AFTER = "SlateQ before", "SlateQ after"
@@ -237,31 +238,22 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
     """Each metric of each policy with its interval over users; coverage as a mean over seeds."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    names = list(record["policies"])
-    shown = ("ctr", "reward", "return", "coverage", "precision", "recall", "f1")
-    grid = figure.subplots(2, 4, sharey=True).ravel()
-    for axes, metric in zip(grid, shown):
-        for at, name in enumerate(names):
-            of = record["policies"][name]
-            e = of["coverage"] if metric == "coverage" else of["metrics"][metric]
-            error = None if e["low"] is None else [[e["mean"] - e["low"]], [e["high"] - e["mean"]]]
-            axes.errorbar([e["mean"]], [at], xerr=error, fmt="o", capsize=2, color=f"C{at}")
-        axes.set(title=metric)
-        axes.set_yticks(range(len(names)), names)
-        axes.margins(y=0.15)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    grid[0].invert_yaxis()
-    grid[-1].set_axis_off()
-    seeds = f"{record['policy']}, {record['steps']:,} steps of training, seeds: {record['seeds']}"
-    figure.suptitle(f"{record['data']['name']}: {record['test_users']} users no training saw, {seeds}", fontsize=10)
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    with picture(path, (11, 5), 2, 4, sharey=True) as (figure, grid):
+        names = list(record["policies"])
+        shown = ("ctr", "reward", "return", "coverage", "precision", "recall", "f1")
+        for axes, metric in zip(grid, shown):
+            for at, name in enumerate(names):
+                of = record["policies"][name]
+                e = of["coverage"] if metric == "coverage" else of["metrics"][metric]
+                error = None if e["low"] is None else [[e["mean"] - e["low"]], [e["high"] - e["mean"]]]
+                axes.errorbar([e["mean"]], [at], xerr=error, fmt="o", capsize=2, color=f"C{at}")
+            axes.set(title=metric)
+            axes.set_yticks(range(len(names)), names)
+            axes.margins(y=0.15)
+        grid[0].invert_yaxis()
+        grid[-1].set_axis_off()
+        seeds = f"{record['policy']}, {record['steps']:,} steps of training, seeds: {record['seeds']}"
+        figure.suptitle(f"{record['data']['name']}: {record['test_users']} users no training saw, {seeds}", fontsize=10)
 
 
 def _shown(e: Mapping[str, float]) -> str:

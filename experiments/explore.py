@@ -30,7 +30,7 @@ from rich.table import Table
 from experiments.cli import main
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.files import atomic, write_json
+from rec_jax.files import write_json
 from rec_jax.policies import bandits
 from rec_jax.policies.bandits import Bandit
 from rec_jax.policies.fixed import best
@@ -38,6 +38,7 @@ from rec_jax.policies.topics import no_topic, topic_agent
 from rec_jax.randomness import device_key
 from rec_jax.simulate.interest_exploration import InterestExploration, Users
 from rec_jax.tracking.certificate import code_state, machine
+from rec_jax.tracking.plots import picture
 
 EPSILONS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 SCALES = (0.0, 0.02, 0.1, 0.5, 2.0)
@@ -132,40 +133,32 @@ def at_the_end(of: Mapping[str, Any]) -> list[float]:
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
     """Regret by step of the best of each family and of epsilon's ends, and regret at the end by amount."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    families = record["rules"]
-    shown = {}
-    for family, of_family in families.items():
-        amount = min(of_family, key=lambda name: at_the_end(of_family[name])[0])
-        shown[f"{family} {amount}".strip()] = of_family[amount]
-    epsilon = families["epsilon-greedy"]
-    for amount in (min(epsilon, key=float), max(epsilon, key=float)):
-        shown.setdefault(f"epsilon-greedy {amount}", epsilon[amount])
-    for number, (name, of) in enumerate(shown.items()):
-        steps = [int(at) for at in of["curve"]]
-        mean, low, high = np.array(list(of["curve"].values())).T
-        left.plot(steps, mean, label=name, color=f"C{number}")
-        left.fill_between(steps, low, high, color=f"C{number}", alpha=0.2, linewidth=0)
-    left.set(xlabel="step", ylabel="clicks lost, in expectation", title="regret: the best of each rule, and the ends")
-    left.legend(frameon=False, fontsize=7)
-    for number, (family, of_family) in enumerate(item for item in families.items() if len(item[1]) > 1):
-        mean, low, high = np.array([at_the_end(of) for of in of_family.values()]).T
-        at = np.linspace(0, 1, len(mean))
-        right.errorbar(at, mean, [mean - low, high - mean], label=family, marker="o", capsize=2, color=f"C{number}")
-        for x, y, amount in zip(at, mean, of_family):
-            right.annotate(amount, (x, y), textcoords="offset points", xytext=(3, 5), fontsize=7)
-    right.set(xlabel="less ← exploration → more", xticks=[], title=f"regret after {record['steps']:,} steps")
-    right.legend(frameon=False, fontsize=7)
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    with picture(path, (11, 4), 1, 2) as (_, (left, right)):
+        families = record["rules"]
+        shown = {}
+        for family, of_family in families.items():
+            amount = min(of_family, key=lambda name: at_the_end(of_family[name])[0])
+            shown[f"{family} {amount}".strip()] = of_family[amount]
+        epsilon = families["epsilon-greedy"]
+        for amount in (min(epsilon, key=float), max(epsilon, key=float)):
+            shown.setdefault(f"epsilon-greedy {amount}", epsilon[amount])
+        for number, (name, of) in enumerate(shown.items()):
+            steps = [int(at) for at in of["curve"]]
+            mean, low, high = np.array(list(of["curve"].values())).T
+            left.plot(steps, mean, label=name, color=f"C{number}")
+            left.fill_between(steps, low, high, color=f"C{number}", alpha=0.2, linewidth=0)
+        left.set(
+            xlabel="step", ylabel="clicks lost, in expectation", title="regret: the best of each rule, and the ends"
+        )
+        left.legend(frameon=False, fontsize=7)
+        for number, (family, of_family) in enumerate(item for item in families.items() if len(item[1]) > 1):
+            mean, low, high = np.array([at_the_end(of) for of in of_family.values()]).T
+            at = np.linspace(0, 1, len(mean))
+            right.errorbar(at, mean, [mean - low, high - mean], label=family, marker="o", capsize=2, color=f"C{number}")
+            for x, y, amount in zip(at, mean, of_family):
+                right.annotate(amount, (x, y), textcoords="offset points", xytext=(3, 5), fontsize=7)
+        right.set(xlabel="less ← exploration → more", xticks=[], title=f"regret after {record['steps']:,} steps")
+        right.legend(frameon=False, fontsize=7)
 
 
 def script(argv: Sequence[str]) -> None:

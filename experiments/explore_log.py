@@ -34,12 +34,13 @@ from rec_jax.data import open_bandit
 from rec_jax.data.registry import DEFAULT_FOLDER, load
 from rec_jax.errors import InputError
 from rec_jax.evaluate.replay import curve, over_passes, replay, stream
-from rec_jax.files import atomic, write_json
+from rec_jax.files import write_json
 from rec_jax.policies import bandits
 from rec_jax.policies.bandits import Bandit
 from rec_jax.policies.neural_linear import neural_linear
 from rec_jax.randomness import device_key, host_rng
 from rec_jax.tracking.certificate import code_state, machine
+from rec_jax.tracking.plots import picture
 
 EPSILONS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 SCALES = (0.0, 0.02, 0.1, 0.5, 2.0)
@@ -211,43 +212,35 @@ def at_the_end(of: Mapping[str, Any], what: str = "lost") -> list[float]:
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
     """The share of rewards by films shown, of each family's best and of epsilon's ends; what was lost by amount."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    films_, shown = record["films"], {}
-    for family, of_family in films_["rules"].items():
-        amount = min(of_family, key=lambda name: at_the_end(of_family[name])[0])
-        shown[f"{family} {amount}".strip()] = of_family[amount]
-    epsilon = films_["rules"]["epsilon-greedy"]
-    for amount in (min(epsilon, key=float), max(epsilon, key=float)):
-        shown.setdefault(f"epsilon-greedy {amount}", epsilon[amount])
-    for number, (name, of) in enumerate(shown.items()):
-        mean, low, high = np.array(list(of["share"].values())).T
-        at = [int(mark) for mark in of["share"]]
-        left.plot(at, mean, label=name, color=f"C{number}")
-        left.fill_between(at, low, high, color=f"C{number}", alpha=0.1, linewidth=0)
-    left.axhline(films_["best"], color="0.5", linestyle=":", linewidth=1)
-    left.set(xlabel="films shown", ylabel=f"share liked ({LIKED:g} stars or more)", title="the best of each rule")
-    left.legend(frameon=False, fontsize=7)
-    families = [item for item in films_["rules"].items() if len(item[1]) > 1]
-    for number, (family, of_family) in enumerate(families):
-        mean, low, high = np.array([at_the_end(of) for of in of_family.values()]).T
-        spread = np.linspace(0, 1, len(mean)) + 0.01 * number
-        right.errorbar(spread, mean, [mean - low, high - mean], label=family, marker="o", capsize=2, color=f"C{number}")
-        for x, y, amount in zip(spread, mean, of_family):
-            right.annotate(amount, (x, y), textcoords="offset points", xytext=(3, 5), fontsize=7)
-    right.set(xlabel="less ← exploration → more", xticks=[], ylabel="likes lost beside the best film")
-    right.set_title(f"after {films_['kept']:,} films shown")
-    right.legend(frameon=False, fontsize=7)
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"MovieLens-100K, {record['films_shown']} films, replayed; {said(films_)}", fontsize=10)
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    with picture(path, (11, 4.2), 1, 2) as (figure, (left, right)):
+        films_, shown = record["films"], {}
+        for family, of_family in films_["rules"].items():
+            amount = min(of_family, key=lambda name: at_the_end(of_family[name])[0])
+            shown[f"{family} {amount}".strip()] = of_family[amount]
+        epsilon = films_["rules"]["epsilon-greedy"]
+        for amount in (min(epsilon, key=float), max(epsilon, key=float)):
+            shown.setdefault(f"epsilon-greedy {amount}", epsilon[amount])
+        for number, (name, of) in enumerate(shown.items()):
+            mean, low, high = np.array(list(of["share"].values())).T
+            at = [int(mark) for mark in of["share"]]
+            left.plot(at, mean, label=name, color=f"C{number}")
+            left.fill_between(at, low, high, color=f"C{number}", alpha=0.1, linewidth=0)
+        left.axhline(films_["best"], color="0.5", linestyle=":", linewidth=1)
+        left.set(xlabel="films shown", ylabel=f"share liked ({LIKED:g} stars or more)", title="the best of each rule")
+        left.legend(frameon=False, fontsize=7)
+        families = [item for item in films_["rules"].items() if len(item[1]) > 1]
+        for number, (family, of_family) in enumerate(families):
+            mean, low, high = np.array([at_the_end(of) for of in of_family.values()]).T
+            spread = np.linspace(0, 1, len(mean)) + 0.01 * number
+            right.errorbar(
+                spread, mean, [mean - low, high - mean], label=family, marker="o", capsize=2, color=f"C{number}"
+            )
+            for x, y, amount in zip(spread, mean, of_family):
+                right.annotate(amount, (x, y), textcoords="offset points", xytext=(3, 5), fontsize=7)
+        right.set(xlabel="less ← exploration → more", xticks=[], ylabel="likes lost beside the best film")
+        right.set_title(f"after {films_['kept']:,} films shown")
+        right.legend(frameon=False, fontsize=7)
+        figure.suptitle(f"MovieLens-100K, {record['films_shown']} films, replayed; {said(films_)}", fontsize=10)
 
 
 def said(of_log: Mapping[str, Any]) -> str:

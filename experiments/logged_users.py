@@ -37,6 +37,7 @@ from rec_jax.simulate.episodes import Act, many_episodes
 from rec_jax.simulate.fitting import Fit, Fitted, Report, fit, save
 from rec_jax.simulate.logged_users import LoggedUsers
 from rec_jax.tracking.certificate import code_state, machine
+from rec_jax.tracking.plots import picture
 
 VARIETY = 0.5
 """Units of rating that the policy 'varied' takes off for sameness."""
@@ -209,34 +210,25 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> tu
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
     """The reliability diagram, and the mean return of each policy in each world."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    left.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
-    for name, bins in record["calibration"]["reliability"].items():
-        chance, share, count = (np.array([b[key] for b in bins]) for key in ("chance", "share", "count"))
-        error = 1.96 * np.sqrt(share * (1 - share) / count)
-        left.errorbar(chance, share, error, marker="o", capsize=2, markersize=4, label=name)
-    left.set(xlabel="predicted chance of a like", ylabel="share liked", title="held-out ratings, tenths by chance")
-    names = list(record["sensitivity"])
-    for number, policy in enumerate(FIXED):
-        of = [record["sensitivity"][name][policy]["return"] for name in names]
-        mean, low, high = (np.array([x[key] for x in of]) for key in ("mean", "low", "high"))
-        at = np.arange(len(names)) + 0.12 * (number - 1.5)
-        error, style = [mean - low, high - mean], {"fmt": "osD^"[number], "markersize": 4, "capsize": 2}
-        right.errorbar(mean, at, xerr=error, label=policy, **style)
-    right.set_yticks(range(len(names)), names)
-    right.invert_yaxis()
-    right.set(xlabel="mean return of a session", title="the same policies under other assumptions")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    with picture(path, (11, 4.4), 1, 2) as (_, (left, right)):
+        left.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+        for name, bins in record["calibration"]["reliability"].items():
+            chance, share, count = (np.array([b[key] for b in bins]) for key in ("chance", "share", "count"))
+            error = 1.96 * np.sqrt(share * (1 - share) / count)
+            left.errorbar(chance, share, error, marker="o", capsize=2, markersize=4, label=name)
+        left.set(xlabel="predicted chance of a like", ylabel="share liked", title="held-out ratings, tenths by chance")
+        names = list(record["sensitivity"])
+        for number, policy in enumerate(FIXED):
+            of = [record["sensitivity"][name][policy]["return"] for name in names]
+            mean, low, high = (np.array([x[key] for x in of]) for key in ("mean", "low", "high"))
+            at = np.arange(len(names)) + 0.12 * (number - 1.5)
+            error, style = [mean - low, high - mean], {"fmt": "osD^"[number], "markersize": 4, "capsize": 2}
+            right.errorbar(mean, at, xerr=error, label=policy, **style)
+        right.set_yticks(range(len(names)), names)
+        right.invert_yaxis()
+        right.set(xlabel="mean return of a session", title="the same policies under other assumptions")
+        for axes in (left, right):
+            axes.legend(frameon=False, fontsize=8)
 
 
 def script(argv: Sequence[str]) -> None:

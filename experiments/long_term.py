@@ -37,7 +37,7 @@ from experiments.cli import main
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.over_time import diversity, mean_over_time, novelty
 from rec_jax.evaluate.significance import holm, paired_bootstrap, randomization_test, seed_interval
-from rec_jax.files import atomic, write_json
+from rec_jax.files import write_json
 from rec_jax.policies.fixed import best, random_slates
 from rec_jax.policies.rewards import Reward, Rewarded, Signal
 from rec_jax.policies.slateq import SlateQ, make
@@ -47,6 +47,7 @@ from rec_jax.simulate.episodes import Act, course
 from rec_jax.simulate.history import Remembering
 from rec_jax.simulate.long_term_satisfaction import LongTermSatisfaction, Users
 from rec_jax.tracking.certificate import code_state, machine
+from rec_jax.tracking.plots import picture
 
 DISCOUNTS = (0.0, 0.3, 0.5, 0.7, 0.9, 0.99)
 SENSITIVITY = {"sensitive": 0.1, "recsim": 0.01}
@@ -187,40 +188,30 @@ def _listed(over_time: Mapping[str, Any]) -> dict[str, list[float]]:
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
     """Return by discount, beside documents that are always shown; and each measure over time."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 6.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 3).ravel()
-    policies = record["policies"]
-    learnt = {name: of for name, of in policies.items() if name.startswith("discount")}
-    spread = [seed_interval(of["returns"]) for of in learnt.values()]
-    means, at = [i.mean for i in spread], range(len(learnt))
-    halves = [0.0 if i.low is None else i.mean - i.low for i in spread]
-    axes[0].errorbar(at, means, halves, marker="o", capsize=3, color="C0", label="SlateQ with a memory")
-    axes[0].set_xticks(list(at), [name.removeprefix("discount ") for name in learnt])
-    for name, of in policies.items():
-        if name not in learnt:
-            axes[0].axhline(of["returns"][0], linewidth=0.8, linestyle="--", color="0.6")
-            axes[0].annotate(
-                name, (len(learnt) - 1, of["returns"][0]), fontsize=7, ha="right", va="bottom", color="0.4"
-            )
-    axes[0].set(xlabel="discount", ylabel="engagement of a session", title="return")
-    lines = [*learnt, "random"]
-    for place, measure in enumerate(OVER_TIME, 1):
-        for number, name in enumerate(lines):
-            values = np.array(policies[name]["over_time"][measure])
-            style = {"color": "0.5", "linestyle": ":"} if name == "random" else {"color": f"C{number}"}
-            smooth = np.convolve(values, np.ones(3) / 3, "valid") if measure == "engagement" else values
-            axes[place].plot(np.arange(1, len(smooth) + 1), smooth, label=name, linewidth=1.2, **style)
-        axes[place].set(xlabel="step", title=measure + (", mean of three steps" if measure == "engagement" else ""))
-    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=len(lines), frameon=False)
-    for one in axes:
-        one.grid(alpha=0.3)
-        one.spines[["top", "right"]].set_visible(False)
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    with picture(path, (12, 6.5), 2, 3) as (figure, axes):
+        policies = record["policies"]
+        learnt = {name: of for name, of in policies.items() if name.startswith("discount")}
+        spread = [seed_interval(of["returns"]) for of in learnt.values()]
+        means, at = [i.mean for i in spread], range(len(learnt))
+        halves = [0.0 if i.low is None else i.mean - i.low for i in spread]
+        axes[0].errorbar(at, means, halves, marker="o", capsize=3, color="C0", label="SlateQ with a memory")
+        axes[0].set_xticks(list(at), [name.removeprefix("discount ") for name in learnt])
+        for name, of in policies.items():
+            if name not in learnt:
+                axes[0].axhline(of["returns"][0], linewidth=0.8, linestyle="--", color="0.6")
+                axes[0].annotate(
+                    name, (len(learnt) - 1, of["returns"][0]), fontsize=7, ha="right", va="bottom", color="0.4"
+                )
+        axes[0].set(xlabel="discount", ylabel="engagement of a session", title="return")
+        lines = [*learnt, "random"]
+        for place, measure in enumerate(OVER_TIME, 1):
+            for number, name in enumerate(lines):
+                values = np.array(policies[name]["over_time"][measure])
+                style = {"color": "0.5", "linestyle": ":"} if name == "random" else {"color": f"C{number}"}
+                smooth = np.convolve(values, np.ones(3) / 3, "valid") if measure == "engagement" else values
+                axes[place].plot(np.arange(1, len(smooth) + 1), smooth, label=name, linewidth=1.2, **style)
+            axes[place].set(xlabel="step", title=measure + (", mean of three steps" if measure == "engagement" else ""))
+        figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=len(lines), frameon=False)
 
 
 def script(argv: Sequence[str]) -> None:

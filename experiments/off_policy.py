@@ -11,8 +11,6 @@ there are 38 clicks, and weighting makes the most of a few of them.
 """
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli import FLAT, main
-from rec_jax.config import to_json
+from rec_jax.config import short_hash, to_json
 from rec_jax.data import open_bandit
 from rec_jax.data.open_bandit import BanditLog, Campaign, Logger
 from rec_jax.data.registry import DEFAULT_FOLDER
@@ -86,9 +84,8 @@ class OffPolicyExperiment:
 
     @property
     def hash(self) -> str:
-        """The first 10 hexadecimal digits of the SHA-256 of its JSON without the seed."""
-        stored = {key: value for key, value in to_json(self).items() if key != "seed"}
-        return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()[:10]
+        """Its short hash without the seed."""
+        return short_hash(self, "seed")
 
     @property
     def name(self) -> str:

@@ -24,9 +24,10 @@ from rich.table import Table
 from experiments.cli import main
 from rec_jax.errors import InputError
 from rec_jax.evaluate.off_policy import ESTIMATORS, Log, estimate
-from rec_jax.files import atomic, write_json
+from rec_jax.files import write_json
 from rec_jax.randomness import host_rng
 from rec_jax.tracking.certificate import code_state, machine
+from rec_jax.tracking.plots import picture
 
 KINDS, ARMS, FOLDS = 32, 10, 2
 
@@ -126,27 +127,18 @@ def run(options: Options) -> dict[str, Any]:
 
 def draw(record: dict[str, Any], path: Path) -> None:
     """|bias|, sd and coverage by the rounds of the log, a line an estimator."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 3)
-    sizes = np.array(record["sizes"])
-    for number, (name, of_size) in enumerate(record["estimators"].items()):
-        for axes, what in zip(panels, ("bias", "sd", "coverage")):
-            values = np.abs([of_size[str(size)][what] for size in sizes])
-            axes.plot(sizes, values, "o-", color=f"C{number}", label=name, markersize=3, linewidth=1)
-    panels[2].axhline(0.95, color="0.5", linestyle=":", linewidth=1)
-    for axes, title in zip(panels, ("size of the bias", "sd over logs", "intervals of 95 % that hold the truth")):
-        axes.set(xscale="log", xlabel="rounds of the log", title=title)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    for axes in panels[:2]:
-        axes.set_yscale("log")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    with picture(path, (11, 3.6), 1, 3) as (figure, panels):
+        sizes = np.array(record["sizes"])
+        for number, (name, of_size) in enumerate(record["estimators"].items()):
+            for axes, what in zip(panels, ("bias", "sd", "coverage")):
+                values = np.abs([of_size[str(size)][what] for size in sizes])
+                axes.plot(sizes, values, "o-", color=f"C{number}", label=name, markersize=3, linewidth=1)
+        panels[2].axhline(0.95, color="0.5", linestyle=":", linewidth=1)
+        for axes, title in zip(panels, ("size of the bias", "sd over logs", "intervals of 95 % that hold the truth")):
+            axes.set(xscale="log", xlabel="rounds of the log", title=title)
+        for axes in panels[:2]:
+            axes.set_yscale("log")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
 
 
 def script(argv: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.significance import LEVEL, holm, paired_bootstrap, randomization_test
-from rec_jax.files import atomic, read_json, write_json
+from rec_jax.files import read_json, write_json
 from rec_jax.policies.fixed import random_slates, scored
 from rec_jax.policies.trained import shown_by
 from rec_jax.randomness import device_key
@@ -43,6 +43,7 @@ from rec_jax.simulate.episodes import Act, many_episodes
 from rec_jax.simulate.fitting import Fit, fit
 from rec_jax.simulate.logged_users import LoggedUsers
 from rec_jax.tracking.certificate import code_state, machine
+from rec_jax.tracking.plots import picture
 
 METRICS = ("return", "clicks a slate", "likes a click")
 RESAMPLES = 10_000
@@ -151,25 +152,21 @@ def tests_of(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, An
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
     """Every policy's values with their intervals, a panel a metric."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 0.32 * len(record["values"]) + 1.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels, names = figure.subplots(1, len(METRICS), sharey=True), list(record["values"])
-    marks = {(t["pair"][0], t["metric"]): t["verdict"] for t in record["tests"]}
-    for axes, metric in zip(panels, METRICS):
-        for at, name in enumerate(names):
-            mean, low, high = record["values"][name][metric]
-            colour = {"better": "C2", "worse": "C3", "not significant": "C0"}.get(marks.get((name, metric), ""), "0.4")
-            axes.errorbar([mean], [at], xerr=[[mean - low], [high - mean]], marker="o", color=colour, capsize=2)
-        axes.set(title=metric, yticks=range(len(names)), yticklabels=names)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].invert_yaxis()
-    figure.suptitle("green, red: better, worse than the same model alone; blue: no significant difference", fontsize=9)
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    names, size = list(record["values"]), (11, 0.32 * len(record["values"]) + 1.4)
+    with picture(path, size, 1, len(METRICS), sharey=True) as (figure, panels):
+        marks = {(t["pair"][0], t["metric"]): t["verdict"] for t in record["tests"]}
+        for axes, metric in zip(panels, METRICS):
+            for at, name in enumerate(names):
+                mean, low, high = record["values"][name][metric]
+                colour = {"better": "C2", "worse": "C3", "not significant": "C0"}.get(
+                    marks.get((name, metric), ""), "0.4"
+                )
+                axes.errorbar([mean], [at], xerr=[[mean - low], [high - mean]], marker="o", color=colour, capsize=2)
+            axes.set(title=metric, yticks=range(len(names)), yticklabels=names)
+        panels[0].invert_yaxis()
+        figure.suptitle(
+            "green, red: better, worse than the same model alone; blue: no significant difference", fontsize=9
+        )
 
 
 def script(argv: Sequence[str]) -> None:

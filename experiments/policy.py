@@ -12,8 +12,6 @@ interest_evolution. Validation users show how learning went; the test users are 
 """
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -31,7 +29,7 @@ from rich.table import Table
 
 from experiments.cli import FLAT, main
 from experiments.recsim import policies
-from rec_jax.config import to_json
+from rec_jax.config import short_hash, to_json
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.files import append_line, make_folder, read_json, read_lines, write_json, write_lines
@@ -98,9 +96,8 @@ class PolicyExperiment:
 
     @property
     def hash(self) -> str:
-        """The first 10 hexadecimal digits of the SHA-256 of its JSON without the seed."""
-        stored = {key: value for key, value in to_json(self).items() if key != "seed"}
-        return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()[:10]
+        """Its short hash without the seed."""
+        return short_hash(self, "seed")
 
     @property
     def name(self) -> str:

@@ -1,7 +1,8 @@
 """Pictures of published values against ours, drawn from the records."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,42 +10,35 @@ import numpy as np
 
 from papers_repro.paper import Paper, Published, Record, Series
 from papers_repro.verdicts import Line, Mean, curves_of
-from rec_jax.files import atomic
+from rec_jax.tracking.plots import picture
 
 COLUMNS = 4
 
 
-def _figure(panels: int, columns: int) -> tuple[Any, list[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+@contextmanager
+def _panels(path: Path, panels: int, columns: int) -> Iterator[tuple[Any, list[Any]]]:
+    """A picture of so many panels; what is over in the last row stays empty."""
     rows = -(-panels // columns)
-    figure = Figure(figsize=(3.3 * columns, 2.7 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
-    for unused in axes[panels:]:
-        unused.set_axis_off()
-    return figure, axes[:panels]
-
-
-def _save(figure: Any, path: Path) -> None:
-    with atomic(path) as file:
-        # Without the library's version in it, the same picture has the same bytes.
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    with picture(path, (3.3 * columns, 2.7 * rows), rows, columns) as (figure, axes):
+        for unused in axes[panels:]:
+            unused.set_axis_off()
+        yield figure, axes[:panels]
 
 
 def series(paper: Paper, lines: Mapping[str, Line], judged: Mapping[str, Published], path: Path, ours: str) -> None:
     """A panel a series: published values (open), ours by the best epoch on test and by validation's, with intervals."""
-    figure, panels = _figure(max(1, len(paper.series)), min(COLUMNS, max(1, len(paper.series))))
-    for axes, of in zip(panels, paper.series):
-        _panel(axes, of, lines, judged, ours)
-    handles: dict[str, Any] = {}
-    for axes in panels:
-        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
-    if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
-    figure.suptitle(f"{_short(paper)}: published and ours", fontsize=10)
-    _save(figure, path)
+    count = max(1, len(paper.series))
+    with _panels(path, count, min(COLUMNS, count)) as (figure, panels):
+        for axes, of in zip(panels, paper.series):
+            _panel(axes, of, lines, judged, ours)
+        handles: dict[str, Any] = {}
+        for axes in panels:
+            handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
+        if handles:
+            figure.legend(
+                handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False
+            )
+        figure.suptitle(f"{_short(paper)}: published and ours", fontsize=10)
 
 
 def _short(paper: Paper) -> str:
@@ -81,37 +75,28 @@ def _panel(axes: Any, of: Series, lines: Mapping[str, Line], judged: Mapping[str
     axes.set_xlabel(of.xlabel, fontsize=8)
     axes.set_ylabel(of.metric.upper() if "@" in of.metric else of.metric, fontsize=8)
     axes.tick_params(labelsize=7)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def curves(paper: Paper, lines: Mapping[str, Line], path: Path) -> None:
     """The paper's two metrics for K = 1..10."""
-    figure, panels = _figure(2, 2)
-    for axes, metric in zip(panels, (metric.split("@")[0] for metric in paper.shown)):
-        for name in (name for name in paper.curves if name in lines):
-            values = [lines[name].chosen[f"{metric}@{k}"].mean for k in range(1, 11)]
-            axes.plot(range(1, 11), values, ".-", label=name)
-        axes.set(xlabel="K", ylabel=f"{metric.upper()}@K", xticks=range(1, 11))
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False, fontsize=7)
-    _save(figure, path)
+    with _panels(path, 2, 2) as (_, panels):
+        for axes, metric in zip(panels, (metric.split("@")[0] for metric in paper.shown)):
+            for name in (name for name in paper.curves if name in lines):
+                values = [lines[name].chosen[f"{metric}@{k}"].mean for k in range(1, 11)]
+                axes.plot(range(1, 11), values, ".-", label=name)
+            axes.set(xlabel="K", ylabel=f"{metric.upper()}@K", xticks=range(1, 11))
+        panels[0].legend(frameon=False, fontsize=7)
 
 
 def learning(paper: Paper, counted: Mapping[str, Mapping[int, Record]], path: Path) -> None:
     """The first metric on validation users by steps of training, a line a policy: means over seeds and their range."""
-    figure, (axes,) = _figure(1, 1)
-    figure.set_size_inches(8.5, 4.8)
-    learnt = {name: found for name, of_seed in counted.items() if (found := curves_of(of_seed))}
-    for number, (name, found) in enumerate(learnt.items()):
-        steps = [point["steps"] for point in found[0]]
-        values = np.array([[point[paper.shown[0]] for point in curve] for curve in found])
-        color, style = f"C{number % 10}", ("-", "--", ":")[number // 10 % 3]
-        axes.plot(steps, values.mean(axis=0), style, color=color, label=name, linewidth=1.2)
-        axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.12, linewidth=0)
-    axes.set(xlabel="steps of users", ylabel=f"{paper.shown[0]}, validation users", title=_short(paper))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=7)
-    _save(figure, path)
+    with picture(path, (8.5, 4.8)) as (figure, (axes,)):
+        learnt = {name: found for name, of_seed in counted.items() if (found := curves_of(of_seed))}
+        for number, (name, found) in enumerate(learnt.items()):
+            steps = [point["steps"] for point in found[0]]
+            values = np.array([[point[paper.shown[0]] for point in curve] for curve in found])
+            color, style = f"C{number % 10}", ("-", "--", ":")[number // 10 % 3]
+            axes.plot(steps, values.mean(axis=0), style, color=color, label=name, linewidth=1.2)
+            axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.12, linewidth=0)
+        axes.set(xlabel="steps of users", ylabel=f"{paper.shown[0]}, validation users", title=_short(paper))
+        figure.legend(loc="outside right upper", frameon=False, fontsize=7)

@@ -115,15 +115,10 @@ class Experiment:
     seed: int = 1
     """Seed of everything random in training or fitting."""
 
-    def canonical(self) -> str:
-        """The JSON that is hashed: keys sorted, without the seed and the limit of epochs."""
-        stored = {k: v for k, v in to_json(self).items() if k not in ("seed", "epochs")}
-        return json.dumps(stored, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
     @property
     def hash(self) -> str:
-        """The first 10 hexadecimal digits of the canonical JSON's SHA-256."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()[:10]
+        """Its short hash without the seed and the limit of epochs."""
+        return short_hash(self, "seed", "epochs")
 
     @property
     def name(self) -> str:
@@ -171,6 +166,17 @@ AT_LEAST_ONE = (
 )
 POSITIVE = ("learning_rate", "pretrain_learning_rate", "init_sd", "temperature")
 ANY_SIGN = ("min_rating", "rating_low", "rating_high")
+
+
+def canonical(experiment: Any, *without: str) -> str:
+    """The JSON of a dataclass that is hashed: keys sorted, `without` these fields."""
+    stored = {name: value for name, value in to_json(experiment).items() if name not in without}
+    return json.dumps(stored, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def short_hash(experiment: Any, *without: str) -> str:
+    """The first 10 hexadecimal digits of the SHA-256 of its canonical JSON."""
+    return hashlib.sha256(canonical(experiment, *without).encode()).hexdigest()[:10]
 
 
 def check_numbers(value: Any, name: str = "") -> None:

@@ -17,9 +17,9 @@ from rec_jax import registry
 from rec_jax.comparison import compare
 from rec_jax.config import Experiment, Protocol, Runtime, Stopping
 from rec_jax.errors import InputError
-from rec_jax.files import atomic
 from rec_jax.problem import pose
 from rec_jax.tracking.console import ProgressBar, comparison_table
+from rec_jax.tracking.plots import picture
 from rec_jax.tracking.tables import notes
 
 Lines = Mapping[str, Mapping[str, str]]
@@ -97,25 +97,17 @@ def _base(ablation: Ablation, options: Options) -> Experiment:
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
     """Both metrics along the axis, a line a line: means over seeds, with 95 % intervals over users."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    lines: Lines = record["ablation"]["lines"]
-    places = list(dict.fromkeys(place for line in lines.values() for place in line))
-    for axes, column in zip(figure.subplots(1, 2), record["columns"][:2]):
-        for number, (label, line) in enumerate(lines.items()):
-            values = [record["systems"][name]["values"][column] for name in line.values()]
-            # Side by side, so that no interval hides another.
-            at = [places.index(place) + 0.08 * (number - (len(lines) - 1) / 2) for place in line]
-            error = [[v["mean"] - v["users"][0] for v in values], [v["users"][1] - v["mean"] for v in values]]
-            axes.errorbar(at, [v["mean"] for v in values], yerr=error, label=label, marker="o", capsize=2)
-        axes.set_xticks(range(len(places)), places)
-        axes.set(xlabel=record["ablation"]["axis"], title="{1}, {0}".format(*column.split("/")))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(f"{record['title']}: {record['data']['name']}", fontsize=10)
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    with picture(path, (9, 3.8), 1, 2) as (figure, panels):
+        lines: Lines = record["ablation"]["lines"]
+        places = list(dict.fromkeys(place for line in lines.values() for place in line))
+        for axes, column in zip(panels, record["columns"][:2]):
+            for number, (label, line) in enumerate(lines.items()):
+                values = [record["systems"][name]["values"][column] for name in line.values()]
+                # Side by side, so that no interval hides another.
+                at = [places.index(place) + 0.08 * (number - (len(lines) - 1) / 2) for place in line]
+                error = [[v["mean"] - v["users"][0] for v in values], [v["users"][1] - v["mean"] for v in values]]
+                axes.errorbar(at, [v["mean"] for v in values], yerr=error, label=label, marker="o", capsize=2)
+            axes.set_xticks(range(len(places)), places)
+            axes.set(xlabel=record["ablation"]["axis"], title="{1}, {0}".format(*column.split("/")))
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+        figure.suptitle(f"{record['title']}: {record['data']['name']}", fontsize=10)
