@@ -1,5 +1,6 @@
 """Does reinforcement learning from a log help sequential recommenders? SQN, SAC and CQL beside the same models alone.
 
+    python -m experiments.offline_rl                                        (about half an hour on one free core)
     python -m experiments.offline_rl --trials 1 --seeds 1 --epochs 3        (a look at it: some minutes)
     python -m experiments.offline_rl --data ml-1m-sasrec-rated --batch-size 128 --out experiments/records/offline_rl_1m
 
@@ -48,7 +49,7 @@ ALONE = "supervised"
 METHODS: dict[str, tuple[str, NextItem]] = {
     ALONE: ("next-item", NextItem(loss="softmax")),
     "sqn": ("sqn", SQN()),
-    "sac": ("sac", SAC()),
+    "sac": ("sac", SAC(warm_up=5)),
     "cql": ("cql", CQL()),
     "sqn-constant": ("sqn", SQN(reward="one")),
 }
@@ -68,7 +69,7 @@ class Options:
     """Causal models of sequences."""
     methods: tuple[Literal["sqn", "sac", "cql", "sqn-constant"], ...] = ("sqn", "sac", "cql")
     """What is compared with the model alone."""
-    trials: int = 4
+    trials: int = 2
     """Hyper-parameter settings tried on validation for every system, the defaults first."""
     seeds: int = 3
     """Runs of every system."""
@@ -82,9 +83,9 @@ class Options:
     """Users a step."""
     learning_rate: float = 3e-3
     """Of the first trial; the others draw theirs."""
-    epochs: int = 60
+    epochs: int = 40
     """At most."""
-    patience: int = 8
+    patience: int = 5
     """Validations without a better value before a training ends."""
     out: Path = Path("experiments/records/offline_rl")
     """Folder of the record, the table and the plot."""
@@ -159,12 +160,21 @@ def tested(values: dict[str, dict[str, np.ndarray]], options: Options) -> list[d
     asked = [(model, method, metric) for model in options.models for method in options.methods for metric in METRICS]
     if fewest_resamples(len(asked)) > RESAMPLES:
         raise InputError(f"{len(asked)} tests are too many for {RESAMPLES:,} resamples; compare fewer systems")
-    found, p = [], {}
+    found: list[dict[str, Any]] = []
+    p = {}
     for model, method, metric in asked:
         pair = values[label(model, method)][metric], values[label(model, ALONE)][metric]
         seen = paired_bootstrap(*pair, RESAMPLES)
-        row = {"model": model, "method": method, "metric": metric}
-        found.append({**row, "difference": seen.difference, "low": seen.low, "high": seen.high})
+        found.append(
+            {
+                "model": model,
+                "method": method,
+                "metric": metric,
+                "difference": seen.difference,
+                "low": seen.low,
+                "high": seen.high,
+            }
+        )
         p[f"{model}/{method}/{metric}"] = randomization_test(*pair, RESAMPLES)
     for row, of, adjusted in zip(found, p.values(), holm(p).values()):
         good = "better" if row["difference"] > 0 else "worse"
@@ -175,7 +185,7 @@ def tested(values: dict[str, dict[str, np.ndarray]], options: Options) -> list[d
 def line(found: System, parts: Sequence[Part], seen: Sequence[dict[str, np.ndarray]], bootstrap: int) -> dict[str, Any]:
     """What the record says of a system."""
     averaged = {metric: np.mean([of[metric] for of in seen], axis=0) for metric in METRICS}
-    values = {}
+    values: dict[str, dict[str, Any]] = {}
     for metric, estimate in intervals(averaged, bootstrap).items():
         by_seed = [float(np.nanmean(of[metric])) for of in seen]
         spread = seed_interval(by_seed)
