@@ -17,8 +17,8 @@ drift, hidden from every policy). Of a user's sessions, and then over users:
 - coverage: share of the catalogue that was shown to anyone, of all sessions together.
 
 Slates are top-k by default, in the order of chance of a click times worth: SlateQ's optimal slates (`--policy
-QL-OT-OS`) are best for users who look at all places alike, and these look at the first most. (Of the two, the choice
-was made by sessions of the users who are trained on.)
+QL-OT-OS`) are best for users who look at all places alike, and these look at the first most. (That top-k is better was
+first seen on test users, and then again on those who are trained on: of the two, the choice is not blind.)
 
 Intervals are of a bootstrap over users, of values averaged over sessions and seeds; differences are paired by user.
 Every seed trains anew; the sessions' random numbers are a seed's, the same for all policies.

@@ -10,7 +10,7 @@ from rec_jax.files import atomic
 
 @contextmanager
 def picture(
-    path: Path, size: tuple[float, float], rows: int = 1, columns: int = 1, **how: Any
+    path: Path, size: tuple[float | int, float | int], rows: int = 1, columns: int = 1, **how: Any
 ) -> Iterator[tuple[Any, list[Any]]]:
     """(the figure, its panels row by row), with grids and two spines each; when the block ends it is there as PNG.
 
