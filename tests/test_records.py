@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import explore, explore_log
+from experiments import before_after, explore, explore_log, long_term, offline_rl
 from experiments.compare import read_published
+from experiments.logged_users_page import page
 from rec_jax.evaluate.off_policy import ESTIMATORS
 from rec_jax.evaluate.significance import holm
 from rec_jax.registry import BASELINES, parse_experiment
@@ -16,7 +17,7 @@ from rec_jax.tracking.tables import comma_separated, markdown
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "records"
-FOLDERS = sorted(path.parent for path in RECORDS.glob("*/record.json") if "systems" in json.loads(path.read_text()))
+FOLDERS = sorted(path.parent for path in RECORDS.glob("*/record.json") if "audit" in json.loads(path.read_text()))
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -108,3 +109,48 @@ def test_the_record_of_a_known_truth_shows_what_is_said_of_it() -> None:
         assert biased == (name in ("dm", "switch-dr", "dr-os")), name
         assert of_size[few]["coverage"] < 0.95
         assert (of_size[many]["coverage"] > 0.9) == (not biased)
+
+
+def test_the_record_of_the_long_term_is_of_todays_discounts_and_shows_what_is_said_of_it() -> None:
+    record = read(RECORDS / "long_term")
+    assert record["code"]["differs_from_commit"] is False
+    names = [f"discount {of:g}" for of in long_term.DISCOUNTS]
+    assert [name for name in record["policies"] if name.startswith("discount")] == names
+    shown = {name: np.mean(of["over_time"]["clickbait"]) for name, of in record["policies"].items()}
+    assert shown["discount 0"] > 0.9  # choc
+    assert shown["discount 0.99"] < 0.4  # kale
+    for test in record["tests"][:-1]:  # each against none, then the best against what is always shown
+        assert test["low"] > 0
+        assert test["p"] < 0.05
+    assert record["tests"][-1]["high"] < 0
+
+
+def test_the_page_of_fitted_users_is_of_its_record() -> None:
+    record = read(RECORDS / "logged_users")
+    assert record["code"]["differs_from_commit"] is False
+    assert (RECORDS / "logged_users" / "README.md").read_text() == page(record)
+    errors = record["calibration"]["scores"]
+    assert errors["fitted users"]["log_loss"]["high"] < errors["the item's mean"]["log_loss"]["low"]
+
+
+def test_training_on_fitted_users_pays_but_no_more_than_prediction() -> None:
+    record = read(RECORDS / "before_after")
+    assert record["code"]["differs_from_commit"] is False
+    returns = {of["less"]: of["metrics"]["return"] for of in record["differences"]}
+    assert returns[before_after.BEFORE]["low"] > 0
+    assert returns["best predicted"]["high"] < 0
+
+
+def test_what_is_said_of_reinforcement_learning_follows_from_its_tests() -> None:
+    folder = RECORDS / "offline_rl"
+    record, value = read(folder), json.loads((folder / "value.json").read_text())
+    assert record["code"]["differs_from_commit"] is False
+    assert (folder / "table.md").read_text() == offline_rl.table(record)
+    assert record["conclusion"] == offline_rl.conclusion(record["tests"])
+    assert len({line["tuning"]["trials"] for line in record["systems"].values()}) == 1
+    adjusted = holm({str(i): test["p"] for i, test in enumerate(record["tests"])})
+    assert [test["p_holm"] for test in record["tests"]] == pytest.approx(list(adjusted.values()))
+    assert set(record["systems"]) < set(value["values"])
+    # In these users, as in the log, a recommender earns more than chance.
+    chance = value["values"]["random"]["return"][2]
+    assert all(value["values"][name]["return"][1] > chance for name in record["systems"])

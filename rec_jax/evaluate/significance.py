@@ -8,12 +8,14 @@ means over seeds, and print `seed_interval` beside. Checked against scipy's perm
 t.interval, brute force, and the rate of false alarms under the null (tests/evaluate/test_significance.py).
 """
 
+import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from scipy.special import stdtrit
 
 from rec_jax.errors import InputError
@@ -77,10 +79,10 @@ def paired_bootstrap(a: Float[np.ndarray, "_"], b: Float[np.ndarray, "_"], resam
     n = len(values)
     if n < 2:
         raise InputError(f"{n} user(s) with a value in both systems: the bootstrap needs at least 2")
-    rng, mean = host_rng(seed, "paired bootstrap"), float(values.mean())
-    drawn = np.concatenate(
-        [values[rng.integers(0, n, (rows, n), dtype=np.int32)].mean(axis=1) for rows in _blocks(resamples, n)]
-    )
+    mean, counts = float(values.mean()), _resampled(n, resamples, seed)
+    # A block at a time: as floats the counts would take eight times their memory.
+    starts = np.cumsum([0, *_blocks(resamples, n)])
+    drawn = np.concatenate([counts[a:b].astype(np.float64) @ values for a, b in itertools.pairwise(starts)]) / n
     far = np.abs(drawn - mean) >= abs(mean) - _TIE * np.abs(values).mean()
     low, high = np.percentile(drawn, [2.5, 97.5])
     return Comparison(mean, float(low), float(high), float(1 + far.sum()) / (1 + resamples))
@@ -198,6 +200,20 @@ def _differences(a: np.ndarray, b: np.ndarray, resamples: int) -> np.ndarray:
     if len(values) == 0:
         raise InputError("no user has a value in both systems: there is nothing to compare")
     return values
+
+
+@functools.lru_cache(maxsize=1)
+def _resampled(n: int, resamples: int, seed: int) -> UInt8[np.ndarray, "r n"]:
+    """How often each of n users is in each resample: the same for all pairs of as many users, and drawn once."""
+    rng, found = host_rng(seed, "paired bootstrap"), np.zeros((resamples, n), np.uint8)
+    done = 0
+    for rows in _blocks(resamples, n):
+        drawn = rng.integers(0, n, (rows, n), dtype=np.int32) + n * np.arange(rows, dtype=np.int64)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * n)
+        found[done : done + rows] = np.minimum(counts, 255).reshape(rows, n)  # a user this often: less than once ever
+        done += rows
+    found.flags.writeable = False
+    return found
 
 
 def _blocks(rows: int, width: int) -> Iterator[int]:
