@@ -109,6 +109,8 @@ def main(script: Callable[[Sequence[str]], None]) -> None:
     """Run a script on the command line's arguments; bad input is one message and exit code 2, not a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("rec_jax").setLevel(logging.INFO)
+    # Orbax warns three times a folder that what is opened to be read is opened to be read.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     keep_programs()
     try:
         script(sys.argv[1:])

@@ -202,6 +202,32 @@ def simulators(record: dict[str, Any]) -> str:
     )
 
 
+def offline_rl(record: dict[str, Any]) -> str:
+    """Whether RL from a log helped: accuracy, and what was earned in users fitted to the log."""
+    value = read_json(RECORDS / "offline_rl" / "value.json")
+    marks = {"better": " ▲", "worse": " ▽", "not significant": " ="}
+    of = {(f"{t['model']} {t['method']}", t["metric"]): marks[t["verdict"]] for t in record["tests"]}
+    of |= {(t["pair"][0], t["metric"]): marks[t["verdict"]] for t in value["tests"]}
+    shown = ("ndcg@10", "ndcg@10 liked", "reward@10")
+    lines = [f"| system | {' | '.join(shown)} | return in fitted users |", "|---" * 5 + "|"]
+    for name, system in record["systems"].items():
+        cells = [f"{system['values'][metric]['mean']:.4f}{of.get((name, metric), '')}" for metric in shown]
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {value['values'][name]['return'][0]:.2f}{of.get((name, 'return'), '')} |"
+        )
+    others = ", ".join(
+        f"{name} {value['values'][name]['return'][0]:.2f}" for name in ("random", "popularity", "best predicted")
+    )
+    lines += [
+        "",
+        f"{record['data']['name']}, {record['trials']} trials on validation and {record['seeds']} seeds each; ▲ ▽ = "
+        f"against the same model alone (paired, Holm-adjusted). In the fitted users besides: {others}. "
+        f"{record['conclusion']} [Table](experiments/records/offline_rl/table.md), "
+        "[record](experiments/records/offline_rl/record.json), [value](experiments/records/offline_rl/value.json).",
+    ]
+    return "\n".join(lines)
+
+
 def papers() -> str:
     """How the cells of the published tables came out."""
     return "\n".join(overview([standing(name) for name in names()], "papers_repro/"))
@@ -217,6 +243,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "ease": ease,
     "tables": tables,
     "simulators": simulators,
+    "offline_rl/record": offline_rl,
 }
 
 
