@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from experiments import offline_rl
-from experiments.offline_rl import METRICS, Options, conclusion, measured, tested
+from experiments.offline_rl import METRICS, Options, conclusion, measured
+from experiments.offline_rl import tested as compared
 from rec_jax.errors import InputError
 from rec_jax.files import read_json
 from tests.helpers import write_small_csv
@@ -48,7 +49,7 @@ def test_the_conclusion_follows_from_the_tests(
     shift: dict[str, float], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(offline_rl, "RESAMPLES", 500)
-    found = tested(drawn(shift), Options(models=("gru4rec",), methods=("sqn", "sac")))
+    found = compared(drawn(shift), Options(models=("gru4rec",), methods=("sqn", "sac")))
     assert len(found) == 10
     for row in found:
         by = shift[row["method"]]

@@ -260,12 +260,15 @@ def test_every_configuration_field_is_read(tmp_path: Path, monkeypatch: pytest.M
     runs.append([*runs[0][:named], *runs[0][named + 2 :], "--runs", str(tmp_path / "runs")])
     for arguments in runs:
         train([*arguments, "--no-progress"])
+    traced: set[str] = set()
     for model, row in MODELS.items():
-        for objective in row.objectives:
+        # Each model once, and each objective once: what one model makes an objective read, another does too.
+        for objective in [o for i, o in enumerate(row.objectives) if i == 0 or o not in traced]:
             what = small_experiment(tmp_path / "log.csv", model, objective)
             trace(what, tmp_path)
-            if model == "bert4rec":  # a penalty is of one loss alone
+            if objective not in traced and hasattr(what.loss, "penalty"):  # which is of one loss alone
                 trace(dataclasses.replace(what, loss=dataclasses.replace(what.loss, loss="bpr-max")), tmp_path)
+            traced.add(objective)
     for cls in CONFIGURED:
         missing = {field.name for field in dataclasses.fields(cls)} - read[cls]
         assert not missing, f"{cls.__name__}: nothing reads {missing}"
