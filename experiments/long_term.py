@@ -36,7 +36,7 @@ from rich.table import Table
 from experiments.cli import main
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.over_time import diversity, mean_over_time, novelty
-from rec_jax.evaluate.significance import holm, paired_bootstrap, randomization_test, seed_interval
+from rec_jax.evaluate.significance import compare_pairs, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies.fixed import best, random_slates
 from rec_jax.policies.rewards import Reward, Rewarded, Signal
@@ -174,12 +174,11 @@ def tests_of(returns: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     first, always = learnt[0], [name for name in returns if name.startswith("clickbait")]
     top, ceiling = (max(of, key=lambda name: returns[name].mean()) for of in (learnt, always))
     pairs = [*((name, first) for name in learnt[1:]), (top, ceiling)]
-    p = holm({f"{a}, {b}": randomization_test(returns[a], returns[b], 10_000) for a, b in pairs})
-    found = []
-    for a, b in pairs:
-        c = paired_bootstrap(returns[a], returns[b], 10_000)
-        found.append({"pair": [a, b], "difference": c.difference, "low": c.low, "high": c.high, "p": p[f"{a}, {b}"]})
-    return found
+    seen = compare_pairs({(a, b): (returns[a], returns[b]) for a, b in pairs}, 10_000)
+    return [
+        {"pair": [a, b], "difference": of.difference, "low": of.low, "high": of.high, "p": of.p_holm}
+        for (a, b), of in seen.items()
+    ]
 
 
 def _listed(over_time: Mapping[str, Any]) -> dict[str, list[float]]:

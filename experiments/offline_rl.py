@@ -30,14 +30,7 @@ from rec_jax.config import Optimization, Protocol, Runtime, Stopping, to_json
 from rec_jax.data.own import Columns
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import (
-    LEVEL,
-    fewest_resamples,
-    holm,
-    paired_bootstrap,
-    randomization_test,
-    seed_interval,
-)
+from rec_jax.evaluate.significance import compare_pairs, seed_interval
 from rec_jax.files import atomic, write_json
 from rec_jax.objectives.next_item import NextItem
 from rec_jax.objectives.q_learning import CQL, SAC, SQN
@@ -157,29 +150,26 @@ def tested(values: dict[str, dict[str, np.ndarray]], options: Options) -> list[d
 
     `values` holds each system's metrics by user, averaged over seeds.
     """
-    asked = [(model, method, metric) for model in options.models for method in options.methods for metric in METRICS]
-    if fewest_resamples(len(asked)) > RESAMPLES:
-        raise InputError(f"{len(asked)} tests are too many for {RESAMPLES:,} resamples; compare fewer systems")
-    found: list[dict[str, Any]] = []
-    p = {}
-    for model, method, metric in asked:
-        pair = values[label(model, method)][metric], values[label(model, ALONE)][metric]
-        seen = paired_bootstrap(*pair, RESAMPLES)
-        found.append(
-            {
-                "model": model,
-                "method": method,
-                "metric": metric,
-                "difference": seen.difference,
-                "low": seen.low,
-                "high": seen.high,
-            }
-        )
-        p[f"{model}/{method}/{metric}"] = randomization_test(*pair, RESAMPLES)
-    for row, of, adjusted in zip(found, p.values(), holm(p).values()):
-        good = "better" if row["difference"] > 0 else "worse"
-        row |= {"p": of, "p_holm": adjusted, "verdict": good if adjusted <= LEVEL else "not significant"}
-    return found
+    pairs = {
+        (model, method, metric): (values[label(model, method)][metric], values[label(model, ALONE)][metric])
+        for model in options.models
+        for method in options.methods
+        for metric in METRICS
+    }
+    return [
+        {
+            "model": model,
+            "method": method,
+            "metric": metric,
+            "difference": of.difference,
+            "low": of.low,
+            "high": of.high,
+            "p": of.p_randomization,
+            "p_holm": of.p_holm,
+            "verdict": of.verdict,
+        }
+        for (model, method, metric), of in compare_pairs(pairs, RESAMPLES).items()
+    ]
 
 
 def line(found: System, parts: Sequence[Part], seen: Sequence[dict[str, np.ndarray]], bootstrap: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from rec_jax.data.histories import Histories
 from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import LEVEL, holm, paired_bootstrap, randomization_test
+from rec_jax.evaluate.significance import compare_pairs
 from rec_jax.files import read_json, write_json
 from rec_jax.policies.fixed import random_slates, scored
 from rec_jax.policies.trained import shown_by
@@ -132,22 +132,24 @@ def _told(estimate: Any) -> list[float]:
 
 def tests_of(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
     """Every method against the same model alone, by metric; p-values adjusted over all of them."""
-    names = [name for name in found if name.partition(" ")[2] in METHODS]
-    pairs = [
-        (name, f"{name.partition(' ')[0]} {ALONE}", metric)
-        for name in names
-        if name.partition(" ")[2] != ALONE
-        for metric in METRICS
+    pairs: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]] = {}
+    for name in found:
+        model, _, method = name.partition(" ")
+        if method in METHODS and method != ALONE:
+            alone = f"{model} {ALONE}"
+            pairs |= {(name, alone, metric): (found[name][metric], found[alone][metric]) for metric in METRICS}
+    return [
+        {
+            "pair": [a, b],
+            "metric": metric,
+            "difference": of.difference,
+            "low": of.low,
+            "high": of.high,
+            "p_holm": of.p_holm,
+            "verdict": of.verdict,
+        }
+        for (a, b, metric), of in compare_pairs(pairs, RESAMPLES).items()
     ]
-    p = {f"{a}/{m}": randomization_test(found[a][m], found[b][m], RESAMPLES) for a, b, m in pairs}
-    adjusted, tests = holm(p), []
-    for a, b, metric in pairs:
-        seen = paired_bootstrap(found[a][metric], found[b][metric], RESAMPLES)
-        differs = "better" if seen.difference > 0 else "worse"
-        verdict = differs if adjusted[f"{a}/{metric}"] <= LEVEL else "not significant"
-        row = {"pair": [a, b], "metric": metric, "difference": seen.difference, "low": seen.low, "high": seen.high}
-        tests.append({**row, "p_holm": adjusted[f"{a}/{metric}"], "verdict": verdict})
-    return tests
 
 
 def draw(record: Mapping[str, Any], path: Path) -> None:

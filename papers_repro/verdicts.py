@@ -9,7 +9,7 @@ from papers_repro import records
 from papers_repro.paper import Claim, Published, Record
 from rec_jax.config import Runtime
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import LEVEL, holm, paired_bootstrap, randomization_test, seed_interval
+from rec_jax.evaluate.significance import LEVEL, compare_pairs, seed_interval
 from rec_jax.tracking.tables import far, judged
 
 RESAMPLES = 10_000
@@ -141,12 +141,10 @@ def verdict(
 
 def tested(counted: Mapping[str, Mapping[int, Record]], claim: Claim) -> list[Tested]:
     """The claim's pairs of which both cells are on record: paired randomisation tests over users, Holm-adjusted."""
-    found, p = [], {}
-    for first, second in claim.pairs:
-        if first not in counted or second not in counted:
-            continue
-        a, b = (values_of(counted[name], claim.metric) for name in (first, second))
-        p[f"{first} {second}"] = randomization_test(a, b, RESAMPLES)
-        found.append((first, second, paired_bootstrap(a, b, RESAMPLES)))
-    adjusted = holm(p)
-    return [Tested(a, b, c.difference, c.low, c.high, adjusted[f"{a} {b}"]) for a, b, c in found]
+    pairs = {
+        (a, b): (values_of(counted[a], claim.metric), values_of(counted[b], claim.metric))
+        for a, b in claim.pairs
+        if a in counted and b in counted
+    }
+    seen = compare_pairs(pairs, RESAMPLES)
+    return [Tested(a, b, of.difference, of.low, of.high, of.p_holm) for (a, b), of in seen.items()]

@@ -10,9 +10,9 @@ t.interval, brute force, and the rate of false alarms under the null (tests/eval
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -26,6 +26,7 @@ _NUMBERS = 2**20  # drawn at once: 8 MB as float64
 # Sums of the same numbers in another order differ by about 1e-16 of their size: two closer than this are tied.
 _TIE = 1e-10
 
+Name = TypeVar("Name", bound=Hashable)
 Verdict = Literal["better", "worse", "not significant"]
 
 
@@ -51,9 +52,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Against:
-    """A system against the reference: mean difference (system - reference) over `users`, its interval, p-values.
+    """A system against another: mean difference (system - other) over `users`, its interval, p-values.
 
-    `p_holm` is `p_randomization` adjusted for the number of systems; the verdict is its own at the 5 % level.
+    `p_holm` is `p_randomization` adjusted for the number of comparisons; the verdict is its own at the 5 % level.
     """
 
     users: int
@@ -114,7 +115,7 @@ def randomization_test(a: Float[np.ndarray, "_"], b: Float[np.ndarray, "_"], res
     return far / patterns if exact else (1 + far) / (1 + patterns)
 
 
-def holm(p: Mapping[str, float]) -> dict[str, float]:
+def holm(p: Mapping[Name, float]) -> dict[Name, float]:
     """Adjusted p-values, by name as given: rejecting those under 5 % keeps the chance of any false alarm under 5 %.
 
     Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979: the i-th smallest of m is multiplied by
@@ -145,6 +146,38 @@ def seed_interval(values: Sequence[float] | Float[np.ndarray, "_"]) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
+def compare_pairs(
+    pairs: Mapping[Name, tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]],
+    resamples: int,
+    *,
+    lower_is_better: bool = False,
+    seed: int = 0,
+) -> dict[Name, Against]:
+    """The first of each pair against its second, by name, in the order given: one value a user, users aligned.
+
+    A user's value is the mean over the system's seeds. `p_holm` is adjusted over all the pairs; 'better' and 'worse'
+    speak of the first. InputError: as in `paired_bootstrap`, or so few resamples that even the smallest p-value they
+    can give, 1 / (1 + resamples), is not under 5 % once multiplied by the number of pairs.
+    """
+    needed = fewest_resamples(len(pairs))
+    if resamples < needed:
+        raise InputError(
+            f"resamples = {resamples}: {len(pairs)} comparisons at once could never be significant; "
+            f"ask for at least {needed:,}, better 10,000"
+        )
+    boot = {name: paired_bootstrap(a, b, resamples, seed) for name, (a, b) in pairs.items()}
+    raw = {name: randomization_test(a, b, resamples, seed) for name, (a, b) in pairs.items()}
+    adjusted = holm(raw)
+    found = {}
+    for name, (a, b) in pairs.items():
+        seen, p = boot[name], adjusted[name]
+        good: Verdict = "better" if (seen.difference > 0) != lower_is_better else "worse"
+        verdict: Verdict = good if p <= LEVEL else "not significant"
+        users = int((~np.isnan(a - b)).sum())
+        found[name] = Against(users, seen.difference, seen.low, seen.high, seen.p, raw[name], p, verdict)
+    return found
+
+
 def compare_to(
     best: str,
     per_user: Mapping[str, Float[np.ndarray, "_"]],
@@ -153,37 +186,18 @@ def compare_to(
     lower_is_better: bool = False,
     seed: int = 0,
 ) -> dict[str, Against]:
-    """Every other system against the system `best`, by name, in the order given: one value a user, users aligned.
+    """Every other system against the system `best`, by name, as in `compare_pairs`.
 
-    A user's value is the mean over the system's seeds. 'better' and 'worse' speak of the system, not of `best`.
-    InputError: `best` is not among them, as in `paired_bootstrap`, or so few resamples that even the smallest
-    p-value they can give, 1 / (1 + resamples), is not under 5 % once multiplied by the number of systems.
+    InputError: `best` is not among them, or as there.
     """
     if best not in per_user:
         raise InputError(f"reference {best!r}: no such system; known are {', '.join(per_user)}")
-    others = {name: values for name, values in per_user.items() if name != best}
-    needed = fewest_resamples(len(others))
-    if resamples < needed:
-        raise InputError(
-            f"resamples = {resamples}: {len(others)} systems against one could never differ significantly; "
-            f"ask for at least {needed:,}, better 10,000"
-        )
-    reference = per_user[best]
-    boot = {name: paired_bootstrap(values, reference, resamples, seed) for name, values in others.items()}
-    raw = {name: randomization_test(values, reference, resamples, seed) for name, values in others.items()}
-    adjusted = holm(raw)
-    found = {}
-    for name, values in others.items():
-        seen, p = boot[name], adjusted[name]
-        good: Verdict = "better" if (seen.difference > 0) != lower_is_better else "worse"
-        verdict: Verdict = good if p <= LEVEL else "not significant"
-        users = int((~np.isnan(values - reference)).sum())
-        found[name] = Against(users, seen.difference, seen.low, seen.high, seen.p, raw[name], p, verdict)
-    return found
+    pairs = {name: (values, per_user[best]) for name, values in per_user.items() if name != best}
+    return compare_pairs(pairs, resamples, lower_is_better=lower_is_better, seed=seed)
 
 
 def fewest_resamples(systems: int) -> int:
-    """With fewer, none of `systems` could ever differ significantly from the one that all are compared with."""
+    """With fewer, none of `systems` comparisons made at once could ever be significant."""
     return round(systems / LEVEL)
 
 
@@ -210,7 +224,8 @@ def _resampled(n: int, resamples: int, seed: int) -> UInt8[np.ndarray, "r n"]:
     for rows in _blocks(resamples, n):
         drawn = rng.integers(0, n, (rows, n), dtype=np.int32) + n * np.arange(rows, dtype=np.int64)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=rows * n)
-        found[done : done + rows] = np.minimum(counts, 255).reshape(rows, n)  # a user this often: less than once ever
+        # More than 255 copies of one of n users in n draws: its chance is below 1e-300.
+        found[done : done + rows] = np.minimum(counts, 255).reshape(rows, n)
         done += rows
     found.flags.writeable = False
     return found

@@ -12,6 +12,7 @@ import scipy.stats
 from rec_jax.errors import InputError
 from rec_jax.evaluate.significance import (
     Interval,
+    compare_pairs,
     compare_to,
     holm,
     paired_bootstrap,
@@ -226,6 +227,22 @@ def test_many_systems_need_more_evidence() -> None:
     assert compare_to("b", {"a": a, "b": b}, 2000)["a"].verdict == "better"
     alike = {f"like b {i}": b.copy() for i in range(4)}
     assert compare_to("b", {"a": a, "b": b} | alike, 2000)["a"].verdict == "not significant"
+
+
+def test_pairs_with_references_of_their_own() -> None:
+    values = systems()
+    names = [("clearly better", "slightly"), ("clearly worse", "reference"), ("slightly", "reference")]
+    found = compare_pairs({(a, b): (values[a], values[b]) for a, b in names}, 1000)
+    assert list(found) == names
+    raw = {}
+    for (a, b), row in found.items():
+        assert row.difference == pytest.approx((values[a] - values[b]).mean())
+        raw[a] = randomization_test(values[a], values[b], 1000)
+    assert [row.p_holm for row in found.values()] == pytest.approx(list(written_out(raw).values()))
+    assert [row.verdict for row in found.values()] == ["better", "worse", "not significant"]
+    with pytest.raises(InputError, match="3 comparisons at once could never be significant; ask for at least 60"):
+        compare_pairs({(a, b): (values[a], values[b]) for a, b in names}, 59)
+    assert compare_pairs({}, 1000) == {}
 
 
 def test_comparisons_that_cannot_be_made() -> None:
