@@ -241,9 +241,9 @@ def script(argv: Sequence[str]) -> None:
     for name, world in record["simulations"].items():
         table = Table("item", *(str(i + 1) for i in range(ITEMS)), title=f"{name}: chances, mean over seeds")
         table.add_row("pays", *(f"{r:g}" for r in world["rewards"]))
-        table.add_row("the log's", *(f"{c:.3f}" for c in world["log"]))
+        table.add_row("the log's", *(f"{c:.2f}" for c in world["log"]))
         for learner, chances in world["learners"].items():
-            table.add_row(learner, *(f"{c:.3f}" for c in np.mean(chances, axis=0)))
+            table.add_row(learner, *(f"{c:.2f}" for c in np.mean(chances, axis=0)))
         console.print(table)
     table = Table("policy", *METRICS, "return over seeds", title=f"{record['sessions']:,} sessions of test users")
     for name, of in record["policies"].items():

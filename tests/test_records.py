@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import before_after, explore, explore_log, long_term, offline_rl
+from experiments import before_after, explore, explore_log, long_term, offline_rl, reinforce
 from experiments.compare import read_published
 from experiments.logged_users_page import page
 from rec_jax.evaluate.off_policy import ESTIMATORS
@@ -139,6 +139,26 @@ def test_training_on_fitted_users_pays_but_no_more_than_prediction() -> None:
     returns = {of["less"]: of["metrics"]["return"] for of in record["differences"]}
     assert returns[before_after.BEFORE]["low"] > 0
     assert returns["best predicted"]["high"] < 0
+
+
+def test_a_correction_for_the_logs_policy_pays_and_goes_to_the_best_where_that_is_known() -> None:
+    record = read(RECORDS / "reinforce")
+    assert record["code"]["differs_from_commit"] is False
+    for name, world in record["simulations"].items():
+        assert (world["rewards"], world["log"], world["shown"]) == reinforce.WORLDS[name]
+        pays = np.array(world["rewards"])
+        for chances in world["learners"][reinforce.CORRECTED]:
+            assert chances[int(pays.argmax())] > 0.99
+        naive = np.array(world["log"]) * pays
+        np.testing.assert_allclose(np.mean(world["learners"][reinforce.PLAIN], axis=0), naive / naive.sum(), atol=0.01)
+    both = np.array(record["simulations"]["two at once"]["learners"][reinforce.TOP_K])
+    assert both[:, :2].sum(axis=1).min() > 0.99
+    # Where pi_1 and pi_2 share all there is, 10 (1 - pi_1) = 9 (1 - pi_2).
+    np.testing.assert_allclose(both[:, 0], 10 / 19, atol=0.01)
+    verdicts = {(*test["pair"], test["metric"]): test["verdict"] for test in record["tests"]}
+    assert verdicts[reinforce.CORRECTED, reinforce.PLAIN, "return"] == "better"
+    raw = {i: test["p_randomization"] for i, test in enumerate(record["tests"])}
+    assert [test["p_holm"] for test in record["tests"]] == pytest.approx(list(holm(raw).values()))
 
 
 def test_what_is_said_of_reinforcement_learning_follows_from_its_tests() -> None:
