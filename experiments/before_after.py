@@ -48,8 +48,8 @@ from rec_jax.files import write_json
 from rec_jax.policies.slateq import SlateQ, make
 from rec_jax.policies.slateq import named as slateq
 from rec_jax.randomness import device_key, host_rng
-from rec_jax.simulate.base import State
-from rec_jax.simulate.episodes import Act
+from rec_jax.simulate.base import Response, State
+from rec_jax.simulate.episodes import Act, course
 from rec_jax.simulate.fitting import Fit, Fitted, fit
 from rec_jax.simulate.logged_users import LoggedUsers
 from rec_jax.tracking.certificate import code_state, machine
@@ -105,17 +105,10 @@ def sessions(
 ) -> tuple[Sums, Int[Array, "i"]]:
     """(sums of a session of each of the users `who`, how often each item was shown)."""
     n, k = len(who), world.slate
-    first = world.reset(jax.random.fold_in(key, 0), n)._replace(who=who)
-    nothing = Sums(*(jnp.zeros(n) for _ in Sums._fields))
 
-    def step(carry: tuple[State, Array, Sums, Array], t: Int[Array, ""]) -> tuple[tuple, None]:
-        state, live, sums, shown = carry
-        of_policy, of_users = jax.random.split(jax.random.fold_in(key, t + 1))
-        slates = act(params, of_policy, world.observe(state))
+    def watch(state: State, slates: Array, response: Response) -> tuple[Sums, Array]:
         relevant = world.like(world.scores(state, state.items)) >= 0.5
         there, hits = relevant.sum(axis=1), jnp.take_along_axis(relevant, slates, axis=1).sum(axis=1)
-        items = jnp.take_along_axis(state.items, slates, axis=1)
-        after, response = world.step(of_users, state, slates)
         findable = there > 0
         found = Sums(
             slates=jnp.ones(n),
@@ -126,12 +119,12 @@ def sessions(
             f1=jnp.where(findable, 2 * hits / (k + there), 0),
             findable=findable,
         )
-        sums = jax.tree.map(lambda total, one: total + live * one, sums, found)
-        shown = shown.at[items].add(live[:, None].astype(jnp.int32))
-        return (after, live & ~response.done, sums, shown), None
+        return found, jnp.take_along_axis(state.items, slates, axis=1)
 
-    start = (first, jnp.ones(n, bool), nothing, jnp.zeros(len(world.fitted.item), jnp.int32))
-    (_, _, sums, shown), _ = jax.lax.scan(step, start, jnp.arange(world.budget))
+    first = world.reset(jax.random.fold_in(key, 0), n)._replace(who=who)
+    (each, items), live = course(world, act, params, key, n, world.budget, watch, first)
+    sums = jax.tree.map(lambda x: (x * live).sum(axis=0), each)
+    shown = jnp.zeros(len(world.fitted.item), jnp.int32).at[items].add(live[:, :, None].astype(jnp.int32))
     return sums, shown
 
 

@@ -110,10 +110,12 @@ def course(
     n: int,
     steps: int,
     watch: Callable[[State, Int[Array, "n k"], Response], Any],
+    first: State | None = None,
 ) -> tuple[Any, Bool[Array, "t n"]]:
     """(what `watch(state, slates, response)` sees at each step [t n …], whether the session was going on) of n users.
 
-    The state is that before the step. Keys are those of `episodes`: the same users do the same.
+    The state is that before the step. Keys are those of `episodes`: the same users do the same. `first`: who begins,
+    in place of the users whom the key draws.
     """
 
     def go(carry: tuple[State, Array], step: Int[Array, ""]) -> tuple[tuple[State, Array], tuple[Any, Array]]:
@@ -124,7 +126,7 @@ def course(
         kept = jax.tree.map(lambda new, old: jnp.where(_beside(live, new), new, old), after, state)
         return (kept, live & ~response.done), (watch(state, slates, response), live)
 
-    first = simulator.reset(jax.random.fold_in(key, 0), n)
+    first = simulator.reset(jax.random.fold_in(key, 0), n) if first is None else first
     return jax.lax.scan(go, (first, jnp.ones(n, bool)), jnp.arange(steps))[1]
 
 
