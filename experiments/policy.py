@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -192,10 +192,9 @@ def _training(experiment: PolicyExperiment, devices: int) -> Training:
     shared = select(devices, agent.batch)
     part = dataclasses.replace(agent, users=agent.users // devices, batch=agent.batch // devices)
     made = make(part, world, world.weights, AXIS)
-    begin = shared.launch(lambda _, key: made.init(key), replicated=(True, False))
     chunk = shared.launch(made.chunk, replicated=(True, False, False), donate=(0,))
     put = shared.launch(lambda state: state, replicated=(True,))
-    return Training(made.act, lambda key: begin(np.zeros(devices, np.int32), key), chunk, put, Devices.one)
+    return Training(made.act, partial(shared.begin, made.init), chunk, put, Devices.one)
 
 
 def _trained(

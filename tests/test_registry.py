@@ -1,8 +1,9 @@
 """Every row of the registry: a new row brings all of these tests."""
 
 import dataclasses
+import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from rec_jax.config import Experiment
 from rec_jax.errors import InputError
 from rec_jax.objectives.base import Batch, Recommender
 from rec_jax.objectives.multinomial import RowBatch
@@ -30,29 +32,44 @@ ROWS = [
 ]
 
 
-def made(folder: Path, model: str, objective: str) -> tuple[Any, Problem, Recommender]:
-    what = small_experiment(write_small_csv(folder / "log.csv"), model, objective)
-    problem = pose(what, folder)
-    return what, problem, build(what, problem)
+class Made(NamedTuple):
+    what: Experiment
+    problem: Problem
+    recommender: Recommender
+    params: Any
+    extra: Any
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_csv(tmp_path_factory.mktemp("registry") / "log.csv")
+
+
+@functools.cache
+def made(log: Path, model: str, objective: str) -> Made:
+    """Made once for all tests of a row; compiled, for done one by one the operations of a draw take seconds."""
+    what = small_experiment(log, model, objective)
+    problem = pose(what, log.parent)
+    recommender = build(what, problem)
+    return Made(what, problem, recommender, *jax.jit(recommender.init)(jax.random.key(0), problem.train))
 
 
 @pytest.mark.parametrize(("model", "objective"), ROWS)
-def test_shapes_and_the_two_ways_to_score(tmp_path: Path, model: str, objective: str) -> None:
-    what, problem, recommender = made(tmp_path, model, objective)
-    params, extra = recommender.init(jax.random.key(0), problem.train)
+def test_shapes_and_the_two_ways_to_score(log: Path, model: str, objective: str) -> None:
+    what, problem, recommender, params, extra = made(log, model, objective)
     scorer = scorer_of(what, recommender, params, extra)
     query = problem.valid.query(np.arange(5), recommender.reads)
-    full = scorer.scores(scorer.cache, query)
+    full = jax.jit(scorer.scores)(scorer.cache, query)
     ids = jnp.tile(jnp.arange(N_ITEMS), (5, 1))
     assert full.shape == (5, N_ITEMS)
-    np.testing.assert_allclose(full, scorer.score_candidates(scorer.cache, query, ids), rtol=1e-5, atol=1e-6)
+    asked = jax.jit(scorer.score_candidates)(scorer.cache, query, ids)
+    np.testing.assert_allclose(full, asked, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("model", "objective"), ROWS)
-def test_overfits_one_batch(tmp_path: Path, model: str, objective: str) -> None:
+def test_overfits_one_batch(log: Path, model: str, objective: str) -> None:
     """200 steps of Adam on one batch bring the loss to less than a third."""
-    what, problem, recommender = made(tmp_path, model, objective)
-    params, extra = recommender.init(jax.random.key(0), problem.train)
+    what, problem, recommender, params, extra = made(log, model, objective)
     if hasattr(what.loss, "l2"):
         what = dataclasses.replace(what, loss=dataclasses.replace(what.loss, l2=0.0))
     recommender = build(what, problem)
@@ -64,20 +81,21 @@ def test_overfits_one_batch(tmp_path: Path, model: str, objective: str) -> None:
     # Attention with normalisations at its ends does not stand the larger steps.
     tx = optax.adam(0.01 if OBJECTIVES[objective].sequences else 0.05)
 
+    def loss(params: Any) -> Any:
+        return recommender.loss(params, extra, batch, jax.random.key(0), jnp.int32(0))[0]
+
     @jax.jit
-    def fit(params: Any) -> tuple[Any, Any]:
-        def body(_: Any, carry: Any) -> Any:
+    def losses(params: Any) -> Any:
+        def step(carry: Any, _: None) -> Any:
             params, state = carry
-            gradient = jax.grad(lambda p: recommender.loss(p, extra, batch, jax.random.key(0), jnp.int32(0))[0])(params)
+            value, gradient = jax.value_and_grad(loss)(params)
             updates, state = tx.update(gradient, state, params)
-            return optax.apply_updates(params, updates), state
+            return (optax.apply_updates(params, updates), state), value
 
-        return jax.lax.fori_loop(0, 200, body, (params, tx.init(params)))[0]
+        return jax.lax.scan(step, (params, tx.init(params)), length=200)[1]
 
-    def loss(params: Any) -> float:
-        return float(recommender.loss(params, extra, batch, jax.random.key(0), jnp.int32(0))[0])
-
-    assert loss(fit(params)) < loss(params) / 3
+    found = losses(params)
+    assert found[-1] < found[0] / 3
 
 
 def without_contradictions(drawn: Batch) -> Batch:
@@ -91,54 +109,45 @@ def without_contradictions(drawn: Batch) -> Batch:
 
 
 @pytest.mark.parametrize(("model", "objective"), ROWS)
-def test_padding_has_no_say(tmp_path: Path, model: str, objective: str) -> None:
-    """What stands in rows of weight 0 changes neither the loss nor its gradient."""
-    _, problem, recommender = made(tmp_path, model, objective)
-    params, extra = recommender.init(jax.random.key(0), problem.train)
-    last = jnp.int32(recommender.steps_per_epoch - 1)
-    batch = recommender.batch(problem.train, jax.random.key(1), jnp.int32(0), last)
-    padded = batch.weight == 0
-    assert 0 < int(padded.sum()) < len(padded)
-    if OBJECTIVES[objective].sequences:
-        other = dataclasses.replace(
-            batch,
-            history=jnp.where(padded[:, None] & (batch.history >= 0), (batch.history + 3) % N_ITEMS, batch.history),
-            target=jnp.where(padded[:, None] & (batch.target >= 0), (batch.target + 5) % N_ITEMS, batch.target),
-        )
-    elif isinstance(batch, RowBatch):
-        other = dataclasses.replace(
-            batch,
-            items=jnp.where(padded[:, None] & (batch.items >= 0), (batch.items + 5) % N_ITEMS, batch.items),
-            noise=jnp.where(padded[:, None], 9.0, batch.noise),
-        )
-    else:
-        other = dataclasses.replace(
-            batch,
-            user=jnp.where(padded, (batch.user + 3) % N_USERS, batch.user),
-            items=jnp.where(padded[:, None], (batch.items + 5) % N_ITEMS, batch.items),
-            rating=jnp.where(padded, 99.0, batch.rating),
-        )
-    graded = jax.jit(jax.value_and_grad(lambda p, b: recommender.loss(p, extra, b, jax.random.key(0), last)[0]))
-    found = [graded(params, b) for b in (batch, other)]
-    for x, y in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-8)
-
-
-@pytest.mark.parametrize(("model", "objective"), ROWS)
-def test_compiles_once(tmp_path: Path, model: str, objective: str) -> None:
-    _, problem, recommender = made(tmp_path, model, objective)
-    params, extra = recommender.init(jax.random.key(0), problem.train)
+def test_padding_has_no_say_and_steps_share_a_program(log: Path, model: str, objective: str) -> None:
+    """What stands in rows of weight 0 changes neither the loss nor its gradient; one compilation does for all steps."""
+    _, problem, recommender, params, extra = made(log, model, objective)
     traced = []
 
     @jax.jit
-    def loss(params: Any, epoch: Any, step: Any) -> Any:
+    def graded(params: Any, epoch: Any, step: Any, change: Any) -> tuple[Any, Any]:
         traced.append(1)
         batch = recommender.batch(problem.train, jax.random.key(1), epoch, step)
-        return recommender.loss(params, extra, batch, jax.random.key(0), step)[0]
+        other = changed(batch, change, OBJECTIVES[objective].sequences)
+        return (batch.weight == 0).mean(), jax.value_and_grad(
+            lambda p: recommender.loss(p, extra, other, jax.random.key(0), step)[0]
+        )(params)
 
-    values = [float(loss(params, jnp.int32(e), jnp.int32(s))) for e in range(2) for s in range(3)]
+    every = [graded(params, jnp.int32(e), jnp.int32(s), jnp.int32(0))[1][0] for e in range(2) for s in range(3)]
+    assert len(set(map(float, every))) >= 5  # two may round to the same
+    last = jnp.int32(recommender.steps_per_epoch - 1)
+    (padded, found), (_, without) = (graded(params, jnp.int32(0), last, jnp.int32(c)) for c in (0, 1))
+    assert 0 < padded < 1
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(without), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-8)
     assert len(traced) == 1
-    assert len(set(values)) >= 5  # two may round to the same
+
+
+def changed(batch: Any, change: Any, sequences: bool) -> Any:
+    """The batch with something else in its rows of weight 0, where `change` is 1; as it is where that is 0."""
+    padded = (batch.weight == 0) & (change == 1)
+
+    def moved(ids: Any, by: int, n: int) -> Any:
+        return jnp.where(padded.reshape(-1, *(1,) * (ids.ndim - 1)) & (ids >= 0), (ids + by) % n, ids)
+
+    if sequences:
+        history, target = moved(batch.history, 3, N_ITEMS), moved(batch.target, 5, N_ITEMS)
+        return dataclasses.replace(batch, history=history, target=target)
+    items = moved(batch.items, 5, N_ITEMS)
+    if isinstance(batch, RowBatch):
+        return dataclasses.replace(batch, items=items, noise=jnp.where(padded[:, None], 9.0, batch.noise))
+    rating = jnp.where(padded, 99.0, batch.rating)
+    return dataclasses.replace(batch, user=moved(batch.user, 3, N_USERS), items=items, rating=rating)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -154,9 +163,8 @@ def test_trains_saves_and_restores(tmp_path: Path, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if folds_in(name)])
-def test_user_tables_name_the_parameters_with_a_row_a_user(tmp_path: Path, model: str) -> None:
-    what, problem, recommender = made(tmp_path, model, MODELS[model].objective)
-    params, _ = recommender.init(jax.random.key(0), problem.train)
+def test_user_tables_name_the_parameters_with_a_row_a_user(log: Path, model: str) -> None:
+    what, _, _, params, _ = made(log, model, MODELS[model].objective)
     tables = MODELS[model].module(what.architecture, N_USERS, N_ITEMS).user_tables  # type: ignore[attr-defined]
     named = {
         "/".join(part.key for part in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)

@@ -76,17 +76,25 @@ def paired_bootstrap(a: Float[np.ndarray, "_"], b: Float[np.ndarray, "_"], resam
     With few users both are too confident: `randomization_test` is exact there.
     InputError: unlike lengths, infinite values, under two users, no resamples.
     """
-    values = _differences(a, b, resamples)
-    n = len(values)
+    return _bootstrap(_differences(a, b, resamples)[None], resamples, seed)[0]
+
+
+def _bootstrap(values: Float[np.ndarray, "m n"], resamples: int, seed: int) -> list[Comparison]:
+    """`paired_bootstrap` of each row of differences."""
+    n = values.shape[1]
     if n < 2:
         raise InputError(f"{n} user(s) with a value in both systems: the bootstrap needs at least 2")
-    mean, counts = float(values.mean()), _resampled(n, resamples, seed)
+    counts = _resampled(n, resamples, seed)
     # A block at a time: as floats the counts would take eight times their memory.
     starts = np.cumsum([0, *_blocks(resamples, n)])
-    drawn = np.concatenate([counts[a:b].astype(np.float64) @ values for a, b in itertools.pairwise(starts)]) / n
-    far = np.abs(drawn - mean) >= abs(mean) - _TIE * np.abs(values).mean()
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Comparison(mean, float(low), float(high), float(1 + far.sum()) / (1 + resamples))
+    drawn = np.concatenate([counts[a:b].astype(np.float64) @ values.T for a, b in itertools.pairwise(starts)]) / n
+    found = []
+    for row, of_row in zip(values, drawn.T, strict=True):
+        mean = float(row.mean())
+        far = np.abs(of_row - mean) >= abs(mean) - _TIE * np.abs(row).mean()
+        low, high = np.percentile(of_row, [2.5, 97.5])
+        found.append(Comparison(mean, float(low), float(high), float(1 + far.sum()) / (1 + resamples)))
+    return found
 
 
 def randomization_test(a: Float[np.ndarray, "_"], b: Float[np.ndarray, "_"], resamples: int, seed: int = 0) -> float:
@@ -165,16 +173,19 @@ def compare_pairs(
             f"resamples = {resamples}: {len(pairs)} comparisons at once could never be significant; "
             f"ask for at least {needed:,}, better 10,000"
         )
-    boot = {name: paired_bootstrap(a, b, resamples, seed) for name, (a, b) in pairs.items()}
+    apart = {name: _differences(a, b, resamples) for name, (a, b) in pairs.items()}
+    boot = dict[Name, Comparison]()
+    for users in {len(of) for of in apart.values()}:  # pairs of as many users share their resamples
+        alike = [name for name, of in apart.items() if len(of) == users]
+        boot |= zip(alike, _bootstrap(np.stack([apart[name] for name in alike]), resamples, seed))
     raw = {name: randomization_test(a, b, resamples, seed) for name, (a, b) in pairs.items()}
     adjusted = holm(raw)
     found = {}
-    for name, (a, b) in pairs.items():
+    for name in pairs:
         seen, p = boot[name], adjusted[name]
         good: Verdict = "better" if (seen.difference > 0) != lower_is_better else "worse"
         verdict: Verdict = good if p <= LEVEL else "not significant"
-        users = int((~np.isnan(a - b)).sum())
-        found[name] = Against(users, seen.difference, seen.low, seen.high, seen.p, raw[name], p, verdict)
+        found[name] = Against(len(apart[name]), seen.difference, seen.low, seen.high, seen.p, raw[name], p, verdict)
     return found
 
 
@@ -216,7 +227,7 @@ def _differences(a: np.ndarray, b: np.ndarray, resamples: int) -> np.ndarray:
     return values
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def _resampled(n: int, resamples: int, seed: int) -> UInt8[np.ndarray, "r n"]:
     """How often each of n users is in each resample: the same for all pairs of as many users, and drawn once."""
     rng, found = host_rng(seed, "paired bootstrap"), np.zeros((resamples, n), np.uint8)

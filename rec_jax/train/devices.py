@@ -28,10 +28,16 @@ class Devices:
         axes = tuple(0 if is_replicated else None for is_replicated in replicated)
         return jax.pmap(function, axis_name=AXIS, in_axes=axes, devices=self._given(), donate_argnums=donate)
 
+    def begin(self, function: Callable[..., Any], *given: Any) -> Any:
+        """What `function` makes of the same arguments on every device, laid out as the results of `launch` are (or
+        the first launch compiles twice)."""
+        # pmap wants an argument that is mapped.
+        made = self.launch(lambda _, *given: function(*given), replicated=(True, *(False for _ in given)))
+        return made(np.zeros(len(self.local), np.int32), *given)
+
     def replicate(self, tree: Any) -> Any:
-        """One copy a local device, laid out as the results of `launch` are (or the first launch compiles twice)."""
-        copy = self.launch(lambda _, tree: tree, replicated=(True, False))
-        return copy(np.zeros(len(self.local), np.int32), tree)
+        """One copy a local device."""
+        return self.begin(lambda tree: tree, tree)
 
     @staticmethod
     def one(tree: Any) -> Any:

@@ -1,5 +1,6 @@
 """What the tests of sequence models share: histories, parameters unlike one another, small layers in numpy."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -22,9 +23,16 @@ def query(rows: list[list[int]], width: int, times: list[list[int]] | None = Non
 
 def drawn(module: SequenceModel, width: int = 2) -> Any:
     """Parameters with noise on all of them, so that zeros and ones of a first draw hide nothing."""
-    both = module.init(jax.random.key(1), method=lambda m: (m.states(query([[0, 1]], width)), m.item_vectors()))
+    asked = query([[0, 1]], width)
+    draw = jax.jit(lambda key: module.init(key, method=lambda m: (m.states(asked), m.item_vectors())))
+    both = draw(jax.random.key(1))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda x: x + 0.5 * rng.normal(size=x.shape).astype(np.float32), both)
+
+
+def compiled(module: SequenceModel, method: str) -> Callable[..., Any]:
+    """A method of the module, of (params, …): as one program, which costs less than its operations one by one."""
+    return jax.jit(lambda params, *arguments: module.apply(params, *arguments, method=method))
 
 
 def norm(x: np.ndarray, of: dict[str, Any], epsilon: float) -> np.ndarray:

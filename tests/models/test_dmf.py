@@ -110,4 +110,4 @@ def test_towers_that_do_not_meet(tmp_path: Path, user: tuple[int, ...], item: tu
     problem = pose(what, tmp_path)
     recommender = build(what, problem)
     with pytest.raises(InputError, match="last widths must be equal"):
-        recommender.init(jax.random.key(0), problem.train)
+        jax.jit(recommender.init)(jax.random.key(0), problem.train)

@@ -1,6 +1,7 @@
 """Every model of sequences: the future and the padding have no say, and an event more equals reading all again."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 from rec_jax.models.sequence import SequenceModel
 from rec_jax.registry import MODELS, OBJECTIVES, experiment
-from tests.models.sequences import drawn, query
+from tests.models.sequences import compiled, drawn, query
 
 N_ITEMS, T = 11, 20
 ROWS = [name for name, row in MODELS.items() if issubclass(row.module, SequenceModel)]  # type: ignore[arg-type]
@@ -18,6 +19,7 @@ STREAMED = [name for name in CAUSAL if hasattr(MODELS[name].module, "observe")]
 ROW = np.random.default_rng(3).integers(0, N_ITEMS, T).tolist()
 
 
+@functools.cache
 def made(name: str, **changes: Any) -> tuple[SequenceModel, Any]:
     of = dataclasses.replace(experiment(name).architecture, max_length=T, width=8, **changes)
     module = MODELS[name].module(of, 3, N_ITEMS)
@@ -32,7 +34,8 @@ def test_the_rows_are_those_of_objectives_over_sequences() -> None:
 def test_the_future_has_no_say(name: str) -> None:
     module, params = made(name)
     changed = [*ROW[:12], *[(item + 3) % N_ITEMS for item in ROW[12:]]]
-    one, other = (module.apply(params, query([row], T), method="states") for row in (ROW, changed))
+    states = compiled(module, "states")
+    one, other = (states(params, query([row], T)) for row in (ROW, changed))
     np.testing.assert_allclose(one[:, :12], other[:, :12], rtol=1e-5, atol=1e-6)
     assert np.abs(one[:, 12] - other[:, 12]).max() > 1e-3
 
@@ -40,8 +43,9 @@ def test_the_future_has_no_say(name: str) -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_the_padding_has_no_say(name: str) -> None:
     module, params = made(name)
+    last = compiled(module, "last")
     for row in (ROW[:5], ROW[:1], ROW):
-        long, short = (module.apply(params, query([row], width), method="last") for width in (32, len(row)))
+        long, short = (last(params, query([row], width)) for width in (32, len(row)))
         np.testing.assert_allclose(long, short, rtol=1e-4, atol=1e-5)
 
 
@@ -49,7 +53,8 @@ def test_the_padding_has_no_say(name: str) -> None:
 def test_of_a_long_history_the_last_events_are_read(name: str) -> None:
     module, params = made(name)
     read = T - 1 if name == "bert4rec" else T
-    long, short = (module.apply(params, query([row], 32), method="last") for row in (ROW[:8] + ROW, ROW[-read:]))
+    last = compiled(module, "last")
+    long, short = (last(params, query([row], 32)) for row in (ROW[:8] + ROW, ROW[-read:]))
     np.testing.assert_allclose(long, short, rtol=1e-4, atol=1e-5)
 
 
@@ -57,9 +62,10 @@ def test_of_a_long_history_the_last_events_are_read(name: str) -> None:
 def test_an_event_more_is_what_reading_all_again_gives(name: str) -> None:
     module, params = made(name, **({"time_bias": True} if name == "hstu" else {}))
     times = np.cumsum(np.random.default_rng(5).integers(1, 10**6, T)).tolist()
+    observe, last = compiled(module, "observe"), compiled(module, "last")
     memory = module.apply(params, 1, method="begin")
     for t, item in enumerate(ROW):
         one = query([[item]], 1, [[times[t]]])
-        memory, state = module.apply(params, memory, one, jnp.int32(t), method="observe")
-        again = module.apply(params, query([ROW[: t + 1]], T, [times[: t + 1]]), method="last")
+        memory, state = observe(params, memory, one, jnp.int32(t))
+        again = last(params, query([ROW[: t + 1]], T, [times[: t + 1]]))
         np.testing.assert_allclose(state, again, rtol=2e-4, atol=2e-5)

@@ -61,7 +61,7 @@ def test_a_masked_item_is_hidden_and_is_to_be_found_at_its_place() -> None:
 @pytest.mark.parametrize("options", [{}, {"loss": "bce", "negatives": 3, "exclude_positives": True}])
 def test_the_loss_is_its_formula(options: dict[str, Any]) -> None:
     recommender = built(masked=0.4, **options)
-    params, extra = recommender.init(jax.random.key(0), DATA)
+    params, extra = jax.jit(recommender.init)(jax.random.key(0), DATA)
     params = jax.tree.map(lambda x: x * 3, params)
     batch = first(recommender)
     states = MODULE.apply({"params": params}, Query(batch.user, None, batch.history, batch.times), method="states")

@@ -37,7 +37,7 @@ def value(recommender: Any, params: Any, extra: Any, batch: Batch = BATCH) -> fl
 @pytest.mark.parametrize("graded", [True, False])
 def test_the_loss_by_hand(data: TrainData, error: Any, graded: bool) -> None:
     recommender = made(data, negatives=2, error=error, graded=graded)
-    params, extra = recommender.init(jax.random.key(0), data)
+    params, extra = jax.jit(recommender.init)(jax.random.key(0), data)
     p, q = (np.asarray(params[name]["embedding"], np.float64) for name in ("user", "item"))
     total = 0.0
     for u, row, r in zip([3, 8], BATCH.items.tolist(), [2.0, 5.0]):
@@ -69,7 +69,7 @@ def test_ratings_take_the_same_exponent(data: TrainData) -> None:
     batch = Batch(BATCH.user, BATCH.items[:, :1], BATCH.rating, BATCH.weight)
     found = {}
     for name, recommender in (("even", even), ("plain", plain)):
-        params, extra = recommender.init(jax.random.key(0), data)
+        params, extra = jax.jit(recommender.init)(jax.random.key(0), data)
         found[name] = value(recommender, params, extra, batch)
     assert found["even"] != pytest.approx(found["plain"], rel=1e-3)
 
@@ -99,7 +99,7 @@ def test_shuffled_examples_are_each_positive_once_and_its_negatives(data: TrainD
 
 def test_a_shuffled_negative_is_labelled_0(data: TrainData) -> None:
     recommender = made(data, negatives=1, shuffled=True)
-    params, extra = recommender.init(jax.random.key(0), data)
+    params, extra = jax.jit(recommender.init)(jax.random.key(0), data)
     p, q = (np.asarray(params[name]["embedding"], np.float64) for name in ("user", "item"))
     batch = Batch(jnp.array([3, 8]), jnp.array([[1], [9]]), jnp.ones(2), jnp.ones(2), jnp.array([1.0, 0.0]))
     x, y = float(p[3] @ q[1]), float(p[8] @ q[9])

@@ -48,7 +48,7 @@ def built(config: SQN, data: TrainData = DATA) -> Recommender:
 
 def started(recommender: Recommender, data: TrainData = DATA) -> tuple[Any, Any, Any]:
     """Parameters and a target network with noise on all of them, and a batch."""
-    params, extra = recommender.init(jax.random.key(0), data)
+    params, extra = jax.jit(recommender.init)(jax.random.key(0), data)
     rng = np.random.default_rng(1)
 
     def noisy(tree: Any) -> Any:
@@ -238,7 +238,7 @@ def test_the_learnt_q_is_that_of_value_iteration() -> None:
     config = dataclasses.replace(CQL(alpha=0.0), gamma=gamma, reward="rating", target_rate=1.0, target_every=20)
     module = LastItem(GRU4RecConfig(width=n, max_length=5), len(walks), n)
     recommender = sqn(module, config, data, len(walks))
-    params, extra = recommender.init(jax.random.key(0), data)
+    params, extra = jax.jit(recommender.init)(jax.random.key(0), data)
     batch = recommender.batch(data, jax.random.key(0), jnp.int32(0), jnp.int32(0))
     tx = optax.adam(0.05)
 

@@ -68,7 +68,7 @@ def test_groups_cut_to_their_length_give_the_same_as_one_batch(monkeypatch: pyte
     def found(group: int) -> Any:
         monkeypatch.setattr(sequences, "GROUP", group)
         recommender = built(32)
-        params, extra = recommender.init(jax.random.key(0), DATA)
+        params, extra = jax.jit(recommender.init)(jax.random.key(0), DATA)
         batch = first(recommender)
 
         def value(params: Any) -> Any:
@@ -109,7 +109,7 @@ LOSSES: list[dict[str, Any]] = [
 def test_every_loss_is_its_formula(options: dict[str, Any]) -> None:
     """From the scores of the recommender itself, in plain Python, a position at a time."""
     recommender = built(**options)
-    params, extra = recommender.init(jax.random.key(0), DATA)
+    params, extra = jax.jit(recommender.init)(jax.random.key(0), DATA)
     params = jax.tree.map(lambda x: x * 3, params)
     batch = first(recommender)
     scores = scores_of(recommender, params, batch)
