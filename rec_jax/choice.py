@@ -84,7 +84,7 @@ def validate(experiment: Experiment, scorer: Scorer, problem: Problem) -> dict[s
 
 
 def trace(scorer: Scorer, problem: Problem, ks: tuple[int, ...]) -> dict[str, float]:
-    """HR and NDCG on the test split, under the first of its candidate rules."""
+    """HR, NDCG and recall on the test split, under the first of its candidate rules."""
     ranks = rank(problem.asked(scorer), problem.test[problem.protocol.candidates[0]])
-    values = per_user(ranks, [f"{metric}@{k}" for k in ks for metric in ("hr", "ndcg")])
+    values = per_user(ranks, [f"{metric}@{k}" for k in ks for metric in ("hr", "ndcg", "recall")])
     return {name: float(np.nanmean(of)) for name, of in values.items()}

@@ -77,21 +77,37 @@ def from_item_weights(
     Unseen users fold in by their own histories.
     """
     dense = jnp.asarray(weights.toarray() if sp.issparse(weights) else weights, jnp.float32)
-    x = represent(history).tocsr()
-    width = int(np.diff(x.indptr).max(initial=1))
-    end = np.zeros(width, np.int32)  # so that a slice never runs over the end
-    cache = {
-        "weights": dense,
-        "start": jnp.asarray(x.indptr, jnp.int32),
-        "items": jnp.asarray(np.concatenate([x.indices, end]), jnp.int32),
-        "values": jnp.asarray(np.concatenate([x.data, end]), jnp.float32),
-        "place": jnp.arange(width),
-    }
+    cache = {"weights": dense, **_rows_of(represent(history).tocsr())}
 
     def fold_in(log: Interactions, n_users: int) -> Scorer:
         return from_item_weights(name, matrix(log, n_users, len(dense)), dense, represent)
 
     return Scorer(name, cache, _by_weights, _by_weights_candidates, fold_in)
+
+
+def from_neighbours(
+    name: str,
+    history: sp.csr_matrix,
+    weights: sp.csc_matrix,
+    represent: Callable[[sp.csr_matrix], sp.csr_matrix] = lambda history: history,
+) -> Scorer:
+    """`from_item_weights` where [n, n] numbers are too many: of each column only the entries that are not 0 are held.
+
+    A score costs a lookup for each of its item's neighbours, whatever the user's history.
+    """
+    n = weights.shape[1]
+    counts = np.diff(weights.indptr)
+    width = int(counts.max(initial=1))
+    place = np.arange(width)[:, None] < counts
+    ids, values = np.full((width, n), n, np.int32), np.zeros((width, n), np.float32)
+    ids.T[place.T], values.T[place.T] = weights.indices, weights.data
+    shared = {"neighbours": jnp.asarray(ids), "similarities": jnp.asarray(values)}
+
+    def fold_in(log: Interactions, n_users: int) -> Scorer:
+        return from_neighbours(name, matrix(log, n_users, n), weights, represent)
+
+    cache = shared | _rows_of(represent(history).tocsr())
+    return Scorer(name, cache, _by_neighbours, _by_neighbours_candidates, fold_in)
 
 
 def from_factors(
@@ -113,18 +129,50 @@ def from_encoder(
     return from_factors(name, encode(history), items, fold_in)
 
 
-def _by_weights(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]:
-    n = len(cache["weights"])
+def _rows_of(x: sp.csr_matrix) -> dict[str, Array]:
+    """A sparse matrix as `_read` reads it."""
+    width = int(np.diff(x.indptr).max(initial=1))
+    end = np.zeros(width, np.int32)  # so that a slice never runs over the end
+    return {
+        "start": jnp.asarray(x.indptr, jnp.int32),
+        "items": jnp.asarray(np.concatenate([x.indices, end]), jnp.int32),
+        "values": jnp.asarray(np.concatenate([x.data, end]), jnp.float32),
+        "place": jnp.arange(width),
+    }
+
+
+def _read(cache: dict[str, Array], query: Query, n: int) -> Float[Array, "b n"]:
+    """The rows of the query's users, dense."""
     start, end = cache["start"][query.user], cache["start"][query.user + 1]
     at = start[:, None] + cache["place"]
     items = jnp.where(at < end[:, None], cache["items"][at], n)
     places = jnp.arange(len(query.user))[:, None], items
-    rows = jnp.zeros((len(query.user), n)).at[places].set(cache["values"][at], mode="drop")
+    return jnp.zeros((len(query.user), n)).at[places].set(cache["values"][at], mode="drop")
+
+
+def _by_weights(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]:
+    rows = _read(cache, query, len(cache["weights"]))
     return jnp.matmul(rows, cache["weights"], precision=jax.lax.Precision.HIGHEST)
 
 
 def _by_weights_candidates(cache: dict[str, Array], query: Query, ids: Int[Array, "b k"]) -> Float[Array, "b k"]:
     return jnp.take_along_axis(_by_weights(cache, query), ids, axis=1)
+
+
+def _by_neighbours(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]:
+    ids, values = cache["neighbours"], cache["similarities"]
+    n = ids.shape[1]
+    # Users stand side by side, so that a lookup reads all of them at once; the last row is that of no neighbour.
+    rows = jnp.pad(_read(cache, query, n).T, ((0, 1), (0, 0)))
+
+    def add(total: Array, one: tuple[Array, Array]) -> tuple[Array, None]:
+        return total + rows[one[0]] * one[1][:, None], None
+
+    return jax.lax.scan(add, jnp.zeros((n, len(query.user))), (ids, values))[0].T
+
+
+def _by_neighbours_candidates(cache: dict[str, Array], query: Query, ids: Int[Array, "b k"]) -> Float[Array, "b k"]:
+    return jnp.take_along_axis(_by_neighbours(cache, query), ids, axis=1)
 
 
 def _by_factors(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]:

@@ -17,7 +17,16 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
-from rec_jax.baselines.base import from_item_weights, gram, matrix, top_of_columns, train_matrix
+from rec_jax.baselines.base import (
+    COLUMN_NUMBERS,
+    DENSE_NUMBERS,
+    from_item_weights,
+    from_neighbours,
+    gram,
+    matrix,
+    top_of_columns,
+    train_matrix,
+)
 from rec_jax.data.interactions import Interactions
 from rec_jax.data.splits import Split
 from rec_jax.errors import InputError
@@ -54,12 +63,15 @@ class UserKNNConfig(ItemKNNConfig):
 def fit_item_knn(split: Split, config: ItemKNNConfig, seed: int = 0) -> Scorer:
     """score(u, i) = sum, over the items j of u's history among i's neighbours, of x[u, j] times similarity(j, i).
 
-    x is the weighted train matrix (1 for every event unless `weighting` says otherwise). InputError: a number out of
-    range.
+    x is the weighted train matrix (1 for every event unless `weighting` says otherwise). Of a large catalogue only the
+    neighbours are held, not all similarities. InputError: a number out of range.
     """
     history = train_matrix(split)
     weigh = weigher(history, config.weighting)
-    return from_item_weights("itemknn", history, similarities(weigh(history), config), weigh)
+    x = weigh(history)
+    if x.shape[1] ** 2 > DENSE_NUMBERS:
+        return from_neighbours("itemknn", history, sparse_similarities(x, config), weigh)
+    return from_item_weights("itemknn", history, similarities(x, config), weigh)
 
 
 def fit_user_knn(split: Split, config: UserKNNConfig, seed: int = 0) -> Scorer:
@@ -100,11 +112,29 @@ def similarities(x: sp.csr_matrix, config: ItemKNNConfig) -> Float[np.ndarray, "
     <x_j, x_i> / (|x_j|^(2 - 2 alpha) |x_i|^(2 alpha) + shrink); alpha = 0.5 is the cosine. Aiolli, RecSys 2013, who
     has the asymmetric cosine from, calls 1 - alpha what is alpha here. InputError: a number out of range.
     """
-    if config.neighbours < 1 or config.shrink < 0 or not 0 <= config.alpha <= 2:
-        raise InputError(f"{config}: expected neighbours of at least 1, shrink of at least 0, alpha from 0 to 2")
+    _check(config)
     common, squares = gram(x), _squares(x)
     np.fill_diagonal(common, 0.0)
     return top_of_columns(_normalised(common, squares, squares, config), config.neighbours)
+
+
+def sparse_similarities(x: sp.csr_matrix, config: ItemKNNConfig) -> sp.csc_matrix:
+    """`similarities`, made some columns at a time, and held sparse. InputError: as there."""
+    _check(config)
+    x, squares, n = x.tocsc(), _squares(x), x.shape[1]
+    rows, width, found = x.T.tocsr(), max(1, COLUMN_NUMBERS // x.shape[1]), []
+    for start in range(0, n, width):
+        columns = np.arange(start, min(start + width, n))
+        common = (rows @ x[:, columns]).toarray().astype(np.float32)
+        common[columns, columns - start] = 0.0
+        near = _normalised(common, squares, squares[columns], config)
+        found.append(sp.csc_matrix(top_of_columns(near, config.neighbours)))
+    return sp.hstack(found, format="csc")
+
+
+def _check(config: ItemKNNConfig) -> None:
+    if config.neighbours < 1 or config.shrink < 0 or not 0 <= config.alpha <= 2:
+        raise InputError(f"{config}: expected neighbours of at least 1, shrink of at least 0, alpha from 0 to 2")
 
 
 def weigher(

@@ -39,8 +39,10 @@ class Split:
 
     @cached_property
     def whole(self) -> "Split":
-        """The same with the validation events among the train events: what is trained on after all choices."""
-        return dataclasses.replace(self, train=merged(self.train, self.valid))
+        """The same with the validation events among the train events: what is trained on after all choices. None are
+        left to validate on, or what is asked of this split would count them twice."""
+        none = self.valid.take(np.zeros(0, np.int64))
+        return dataclasses.replace(self, train=merged(self.train, self.valid), valid=none)
 
     def part(self, name: str) -> Interactions:
         """The events of 'train', 'valid' or 'test'."""

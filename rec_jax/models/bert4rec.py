@@ -50,7 +50,7 @@ class BERT4Rec(SequenceModel):
     def setup(self) -> None:
         c = self.config
         check_heads(c.width, c.heads)
-        self.embed = ItemsAndPlaces(self.n_items + 1, c.width, c.max_length, "first", 0.0)
+        self.embed = ItemsAndPlaces(self.n_items + 1, c.width, c.max_length, "first", 0.0, scaled=False)
         self.embed_norm, self.embed_drop = nn.LayerNorm(epsilon=EPSILON), Dropout(c.dropout)
         self.layers = [Block(c) for _ in range(c.blocks)]
         self.transform, self.norm = Dense(c.width), nn.LayerNorm(epsilon=EPSILON)

@@ -86,6 +86,7 @@ class ItemsAndPlaces(nn.Module):
 
     Positions are counted from the history's first event that is read ('first'), or so that the last one always has
     the last position ('last', as the original SASRec's padding at the left does), or have no embedding ('none').
+    Not `scaled`: the item's embedding is taken as it is.
     """
 
     n_items: int
@@ -93,6 +94,7 @@ class ItemsAndPlaces(nn.Module):
     max_length: int
     positions: Positions
     dropout: float
+    scaled: bool = True
 
     def setup(self) -> None:
         self.item = nn.Embed(self.n_items, self.width, embedding_init=NORMAL)
@@ -115,7 +117,7 @@ class ItemsAndPlaces(nn.Module):
     def _at(
         self, items: Int[Array, "b t"], place: Int[Array, "#b t"], real: Bool[Array, "#b t"]
     ) -> Float[Array, "b t d"]:
-        x = self.item(jnp.maximum(items, 0)) * math.sqrt(self.width)
+        x = self.item(jnp.maximum(items, 0)) * (math.sqrt(self.width) if self.scaled else 1.0)
         if self.positions != "none":
             x = x + self.position(place)
         return self.drop(x) * real[..., None]

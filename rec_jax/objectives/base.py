@@ -16,7 +16,7 @@ from rec_jax.data.histories import last_places, seconds32
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError
 from rec_jax.models.base import Leaf, Query, Stream
-from rec_jax.objectives.sampling import permuted
+from rec_jax.objectives.sampling import below, permuted
 
 
 @struct.dataclass
@@ -128,6 +128,7 @@ def build(
     penalty: Penalty = Penalty(),
     offset: Callable[[TrainData], Float[Array, ""]] = lambda data: jnp.float32(0),
     apart: bool = False,
+    even_users: bool = False,
     kept: Mapping[str, Callable[[TrainData], Any]] = MappingProxyType({}),
 ) -> Recommender:
     """The bundle for objectives over events: an event's item, `negatives` drawn items, and a loss of their scores.
@@ -135,7 +136,8 @@ def build(
     `example_loss(scores, batch, extra)` gives one value an event. `offset(data)` is added to every score (ratings:
     their mean). `penalty` is on the squared vectors that were looked up: over an epoch a row's is proportional to how
     often it is, to the power `frequency`. `apart`: a negative is an example of its own, and the batch holds
-    `batch_size` examples of an epoch's, in random order. `kept`: what the loss finds in `extra`, by name, from the
+    `batch_size` examples of an epoch's, in random order. `even_users`: an event is drawn of a user that is drawn
+    evenly, and an epoch has as many steps as otherwise. `kept`: what the loss finds in `extra`, by name, from the
     data. A module with `reads` finds the user's last so many events before the event in its query, whichever item it
     scores. InputError: the batch exceeds the data.
     """
@@ -145,6 +147,7 @@ def build(
         counted = "examples of an epoch" if apart else "train events"
         raise InputError(f"--batch-size {batch_size:,} is larger than the {n_places:,} {counted}; take at most that")
 
+    steps, active = -(-n_places // batch_size), jnp.asarray(np.flatnonzero(np.diff(np.asarray(data.start))), jnp.int32)
     fixed: dict[str, Any] = module.fixed(data) if hasattr(module, "fixed") else {}
     reads: int = module.reads if hasattr(module, "reads") else 0
 
@@ -163,7 +166,14 @@ def build(
     def batch(data: TrainData, key: Key[Array, ""], epoch: Int[Array, ""], step: Int[Array, ""]) -> Batch:
         epoch_key = jax.random.fold_in(key, epoch)
         place = step * batch_size + jnp.arange(batch_size)
-        index, which = jnp.divmod(permuted(epoch_key, jnp.minimum(place, n_places - 1), n_places), each)
+        if even_users:
+            of_user, of_event = jax.random.split(jax.random.fold_in(epoch_key, steps + step + 1))
+            chosen = active[below(of_user, (batch_size,), len(active))]
+            first, last = data.start[chosen], data.start[chosen + 1]
+            index, which = first + below(of_event, (batch_size,), last - first), jnp.zeros(batch_size, jnp.int32)
+            place = jnp.zeros_like(place)  # every pair is real
+        else:
+            index, which = jnp.divmod(permuted(epoch_key, jnp.minimum(place, n_places - 1), n_places), each)
         user, items, label = data.user[index], data.item[index][:, None], None
         if draw is not None:
             drawn = draw(jax.random.fold_in(epoch_key, step + 1), data, user)
@@ -202,7 +212,6 @@ def build(
             return module.apply(known, cache["items"], query, ids, method="candidates") + cache["extra"]["offset"]
         return module.apply(known, query, ids) + cache["extra"]["offset"]
 
-    steps = -(-n_places // batch_size)
     examples = n_events * (1 + negatives)
     return Recommender(init, batch, loss, prepare, scores, score_candidates, data.n_items, steps, examples, reads)
 

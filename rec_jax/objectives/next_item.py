@@ -1,5 +1,6 @@
 """The next item of a sequence, at every position: what SASRec, GRU4Rec, HSTU and their kin are trained on."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -34,8 +35,10 @@ class NextItem:
     """How they are drawn: evenly; as often as items occur in train; from the items that the batch has to find."""
     shared: bool = False
     """The same negatives for all items of a step: far cheaper where they are many. In-batch ones always are."""
+    by_user: bool = False
+    """The same negatives for all items of a user: about as cheap, and a step sees many more of the catalogue."""
     exclude_positives: bool = False
-    """Never draw an item that the user has in train (uniform negatives of each item's own only)."""
+    """Never draw an item that the user has in train (uniform negatives that are not shared by the whole step)."""
     logq: bool = False
     """Take the log of the chance to be drawn off the scores of sampled softmax (popularity, in-batch)."""
     calibration: float = 0.75
@@ -97,14 +100,16 @@ def scored(config: NextItem, vectors: Float[Array, "n d"]) -> Float[Array, "n d"
 
 def check_loss(config: NextItem) -> None:
     """InputError: options that do not go together, or a number out of range."""
-    own = config.negatives_from == "uniform" and not config.shared
+    of_step = config.shared or config.negatives_from == "in-batch"
     if config.negatives < 1:
         raise InputError(f"--negatives {config.negatives}: at least 1 is needed")
     if config.temperature <= 0:
         raise InputError(f"--temperature {config.temperature}: expected a number above 0")
     if not 0 <= config.calibration <= 1:
         raise InputError(f"--calibration {config.calibration}: expected a number from 0 to 1")
-    if config.exclude_positives and not own:
+    if config.by_user and of_step:
+        raise InputError("--by-user is not for negatives that the whole step shares: drop --shared, or in-batch ones")
+    if config.exclude_positives and (of_step or config.negatives_from != "uniform"):
         raise InputError("--exclude-positives is for uniform negatives that are not shared: they are drawn by user")
     if config.logq and (config.loss != "sampled-softmax" or config.negatives_from == "uniform"):
         raise InputError(
@@ -116,7 +121,8 @@ def check_loss(config: NextItem) -> None:
 
 
 def drawer(config: NextItem, data: TrainData) -> Callable[[TrainData, Key[Array, ""], SequenceBatch], Any]:
-    """negatives(data, key, batch): [b m k], [b k] where they are shared, or None where the loss needs none.
+    """negatives(data, key, batch): [b m k], [b k] where a user's items or all of a step share them, or None where the
+    loss needs none.
 
     InputError: as `check_loss`, or a user has every item.
     """
@@ -141,10 +147,13 @@ def drawer(config: NextItem, data: TrainData) -> Callable[[TrainData, Key[Array,
             return jnp.broadcast_to(found, (b, k))
         if config.shared:
             return jnp.broadcast_to(drawn(data, key, (k,)), (b, k))
+        shape = (b, k) if config.by_user else (b, m, k)
         if config.exclude_positives:
-            own = true_negatives(key, batch.user, m * k, data.n_items, data.positives, data.positives_start)
-            return own.reshape(b, m, k)
-        return drawn(data, key, (b, m, k))
+            each = math.prod(shape[1:])
+            return true_negatives(key, batch.user, each, data.n_items, data.positives, data.positives_start).reshape(
+                shape
+            )
+        return drawn(data, key, shape)
 
     return negatives
 
@@ -166,7 +175,11 @@ def row_loss(config: NextItem, n_items: int) -> RowLoss:
         if config.loss == "softmax":
             return softmax_cross_entropy(states, vectors, target, weight)
         positive = (states * vectors[target]).sum(-1)
-        if batch.negatives.ndim == 2:
+        if config.by_user:
+            of_user = states.reshape(*batch.target.shape, -1)
+            negative = jnp.einsum("bmd,bkd->bmk", of_user, vectors[batch.negatives]).reshape(len(target), -1)
+            ids = jnp.repeat(batch.negatives, batch.target.shape[1], axis=0)
+        elif batch.negatives.ndim == 2:
             ids = batch.negatives[0]
             negative = states @ vectors[ids].T
             ids = jnp.broadcast_to(ids, negative.shape)

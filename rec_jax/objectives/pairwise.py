@@ -16,6 +16,9 @@ class Pairwise(Negatives):
 
     negatives: int = 1
     """Negatives a positive, each a pair."""
+    even_users: bool = False
+    """A pair is of a user drawn evenly, and of one of its events (as LightGCN's authors do); else of each event once an
+    epoch, so that users count by their events."""
 
 
 def pairwise(module: nn.Module, config: Pairwise, data: TrainData, batch_size: int) -> Recommender:
@@ -25,4 +28,13 @@ def pairwise(module: nn.Module, config: Pairwise, data: TrainData, batch_size: i
         return bpr(scores[:, :1], scores[:, 1:]).mean(axis=1)
 
     draw = drawer(config, data)
-    return build(module, data, batch_size, config.negatives, example_loss, draw=draw, penalty=config)
+    return build(
+        module,
+        data,
+        batch_size,
+        config.negatives,
+        example_loss,
+        draw=draw,
+        penalty=config,
+        even_users=config.even_users,
+    )

@@ -35,10 +35,10 @@ SHARES = (1 / 4, 1 / 2, 1)
 class SequenceBatch:
     """What is read of each user of a step, and the items that are to be found.
 
-    `target[:, j]` is to be found by the state at position j; -1: nothing is.
-    `negatives` are of each target, or, shared by all, the same in every row. `weight` is of each target of a user:
-    over the global batch, sum(weight * targets of the user) is the number of users. A loss may be given weights of
-    each target, [b t]. `rating` is what the user gave the target, as in the log; None if not read.
+    `target[:, j]` is to be found by the state at position j; -1: nothing is. `negatives` are of each target, or of each
+    user's, or, shared by all, the same in every row. `weight` is of each target of a user: over the global batch,
+    sum(weight * targets of the user) is the number of users. A loss may be given weights of each target, [b t].
+    `rating` is what the user gave the target, as in the log; None if not read.
     """
 
     user: Leaf  # int32 [b]
@@ -46,7 +46,7 @@ class SequenceBatch:
     times: Leaf  # int32 [b t]
     target: Leaf  # int32 [b t]
     weight: Leaf  # float32 [b]
-    negatives: Leaf = None  # int32 [b t k], or [b k] where they are shared
+    negatives: Leaf = None  # int32 [b t k], or [b k] where a user's items share them, or a step's
     rating: Leaf = None  # float32 [b t]
 
     def cut(self, length: int) -> "SequenceBatch":

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rec_jax.baselines import neighbours
 from rec_jax.baselines.neighbours import ItemKNNConfig, UserKNNConfig, fit_item_knn, fit_user_knn
 from rec_jax.data.interactions import Dataset, Interactions
 from rec_jax.data.splits import Split, leave_one_out
@@ -65,14 +66,25 @@ def transposed(rows: list[Row], n: int) -> list[Row]:
     return [{u: row[i] for u, row in enumerate(rows) if i in row} for i in range(n)]
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_item_knn_equals_the_formula(split_of_small: Split, setting: dict[str, Any]) -> None:
+def test_item_knn_equals_the_formula(
+    split_of_small: Split, setting: dict[str, Any], large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all similarities are held, and where the neighbours alone are, made three items at a time."""
     split, config = split_of_small, ItemKNNConfig(**setting)
+    if large:
+        monkeypatch.setattr(neighbours, "DENSE_NUMBERS", 1)
+        monkeypatch.setattr(neighbours, "COLUMN_NUMBERS", 3 * split.dataset.n_items)
     rows = rows_of(split, config.weighting)
     near = nearest(transposed(rows, split.dataset.n_items), config)
     expected = [[sum(row[j] * s for j, s in near[i].items() if j in row) for i in range(len(near))] for row in rows]
-    found = all_scores(fit_item_knn(split, config), len(rows))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    scorer = fit_item_knn(split, config)
+    assert ("neighbours" in scorer.cache) == large
+    np.testing.assert_allclose(all_scores(scorer, len(rows)), expected, rtol=1e-4, atol=1e-5)
+    assert scorer.fold_in is not None
+    again = all_scores(scorer.fold_in(split.train, len(rows)), len(rows))
+    np.testing.assert_allclose(again, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

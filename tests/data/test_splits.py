@@ -9,6 +9,7 @@ from rec_jax.data.interactions import Dataset, build_dataset
 from rec_jax.data.prepare import Preparation, prepare
 from rec_jax.data.splits import leave_one_out, make_split
 from rec_jax.errors import InputError
+from rec_jax.evaluate.protocol import ask_all
 
 RATIOS = (0.6, 0.2, 0.2)
 
@@ -153,3 +154,10 @@ def test_train_and_validation_together_keep_the_order(ml_100k: Dataset) -> None:
     assert np.array_equal(whole.train.item, np.delete(log.item, last))
     assert np.array_equal(whole.train.time, np.delete(log.time, last))
     assert whole.test is split.test
+    assert len(whole.valid) == 0
+    # What is asked of it at the end is asked of nobody twice: a history holds each event once.
+    one, again = (ask_all(of, "test", ("full",), seed=0)["full"] for of in (split, whole))
+    assert one.known is not None
+    assert again.known is not None
+    assert np.array_equal(one.known.lengths(one.user), again.known.lengths(again.user))
+    assert all(np.array_equal(a, b) for a, b in zip(one.seen, again.seen))

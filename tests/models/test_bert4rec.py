@@ -21,7 +21,7 @@ def by_loops(params: Any, row: list[int]) -> np.ndarray:
     """The states of one history, a position and a head at a time."""
     p = params["params"]
     embed, place = (np.asarray(p["embed"][name]["embedding"]) for name in ("item", "position"))
-    x = [norm(math.sqrt(D) * embed[item] + place[t], p["embed_norm"], EPSILON) for t, item in enumerate(row)]
+    x = [norm(embed[item] + place[t], p["embed_norm"], EPSILON) for t, item in enumerate(row)]
     for block in range(CONFIG.blocks):
         of = p[f"layers_{block}"]
         q, k, v = ([dense(a, of["attention"][name]) for a in x] for name in ("query", "key", "value"))

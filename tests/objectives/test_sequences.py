@@ -99,6 +99,8 @@ LOSSES: list[dict[str, Any]] = [
     {"loss": "gbce", "negatives": 4, "calibration": 0.6},
     {"loss": "softmax", "temperature": 0.5},
     {"loss": "sampled-softmax", "negatives": 5, "shared": True, "normalised": True, "temperature": 0.2},
+    {"loss": "sampled-softmax", "negatives": 5, "by_user": True, "normalised": True, "temperature": 0.2},
+    {"loss": "bce", "negatives": 3, "by_user": True, "exclude_positives": True},
     {"loss": "sampled-softmax", "negatives": 5, "negatives_from": "popularity", "logq": True},
     {"loss": "sampled-softmax", "negatives": 6, "negatives_from": "in-batch", "logq": True},
     {"loss": "bpr-max", "negatives": 4, "penalty": 0.3},
@@ -171,6 +173,7 @@ def test_where_negatives_come_from() -> None:
     [
         ({"negatives": 0}, "--negatives 0: at least 1"),
         ({"exclude_positives": True, "shared": True}, "--exclude-positives is for uniform"),
+        ({"by_user": True, "shared": True}, "--by-user is not for negatives that the whole step shares"),
         ({"logq": True}, "--logq is for --loss sampled-softmax"),
         ({"normalised": True}, "add --temperature"),
         ({"calibration": 1.5, "loss": "gbce"}, "--calibration 1.5"),
