@@ -2,8 +2,8 @@
 
 python -m experiments.ablations.loss --seeds 3                    (about 40 minutes a seed on 2 cores)
 
-Binary cross-entropy, gBCE, BPR-max and sampled softmax over 1 to 256 negatives that all positions of a step share;
-cross-entropy over the whole catalogue at the end.
+Binary cross-entropy, gBCE, BPR-max and sampled softmax over 1 and 16 negatives of each position's own, and 256 that a
+user's positions share; cross-entropy over the whole catalogue at the end.
 """
 
 from experiments.ablations.switches import Ablation, ablate
@@ -15,7 +15,8 @@ NEGATIVES = (1, 16, 256)
 
 def system(loss: str, negatives: int) -> str:
     """A SASRec under that loss."""
-    return f"sasrec:loss.loss={loss},loss.negatives={negatives},loss.shared=true,loss.exclude_positives=false"
+    by_user = str(negatives > 16).lower()
+    return f"sasrec:loss.loss={loss},loss.negatives={negatives},loss.by_user={by_user},loss.exclude_positives=false"
 
 
 ABLATION = Ablation(

@@ -21,7 +21,10 @@ ABLATION = Ablation(
     "size",
     "SASRec by depth and width",
     "width",
-    {f"{blocks} blocks": {str(width): system(blocks, width) for width in WIDTHS} for blocks in BLOCKS},
+    {
+        f"{blocks} block{'s' * (blocks > 1)}": {str(width): system(blocks, width) for width in WIDTHS}
+        for blocks in BLOCKS
+    },
 )
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A peer of `train_sequence`: RecTools' SASRec, timed by the epoch until a validation NDCG@10 (run by it).
 
-    python rectools_sasrec.py FOLDER target=.07 most_epochs=200 width=64 blocks=2 length=50 dropout=.2
+    python rectools_sasrec.py FOLDER target=.07 most_epochs=200 most_seconds=900 width=64 blocks=2 length=50 dropout=.2
 
 It runs in RecTools' own environment; FOLDER/train.csv and valid.csv are the split; one line of JSON is printed. Its
 own defaults hold for what is not named: 128 users a step, Adam at .001. Evaluation is not timed.
@@ -59,7 +59,9 @@ model = SASRecModel(
 )
 seconds: list[float] = []
 ndcg: list[float] = []
-while len(ndcg) < asked["most_epochs"] and (not ndcg or ndcg[-1] < asked["target"]):
+while not ndcg or (
+    len(ndcg) < asked["most_epochs"] and ndcg[-1] < asked["target"] and sum(seconds) < asked["most_seconds"]
+):
     began = time.monotonic()
     model.fit_partial(dataset, min_epochs=1, max_epochs=1)
     seconds.append(time.monotonic() - began)

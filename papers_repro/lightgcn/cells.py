@@ -47,9 +47,7 @@ def cells() -> list[Cell]:
     unbiased = replace(factors, architecture=replace(factors.architecture, biases=False))
     return [
         Cell("lightgcn", trained("lightgcn"), headline=True, minutes=120),
-        Cell(
-            "mf-bpr", replace(factors, architecture=replace(factors.architecture, biases=False)), trials=6, minutes=90
-        ),
+        Cell("mf-bpr", unbiased, trials=6, minutes=90),
         Cell("itemknn", baseline["itemknn"], trials=TRIALS, minutes=45),
         Cell("popularity", baseline["popularity"], minutes=1),
         Cell("ease", baseline["ease"], not_run="memory: two matrices of 40,981 squared in double precision are 27 GB"),
