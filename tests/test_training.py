@@ -143,7 +143,7 @@ def test_a_trace_shows_the_test_split_and_chooses_nothing(csv: Path, tmp_path: P
     assert (trace["rule"], trace["part"]) == ("full", "test")
     assert [row["epoch"] for row in trace["by_epoch"]] == [1, 2, 3, 4]
     chosen = trace["by_epoch"][two.result["training"]["best_epoch"] - 1]
-    for name in ("hr@3", "ndcg@3"):
+    for name in ("hr@3", "ndcg@3", "recall@3"):
         assert chosen[name] == pytest.approx(two.result["metrics"]["full"][name]["mean"], abs=1e-6)
     assert (one.result["test_scored"], two.result["test_scored"]) == (1, 5)
     saved = load(tmp_path / "b", tmp_path)
