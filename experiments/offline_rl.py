@@ -37,6 +37,7 @@ from rec_jax.objectives.q_learning import CQL, SAC, SQN
 from rec_jax.problem import Problem, pose
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.console import ProgressBar
+from rec_jax.tracking.plots import picture
 
 ALONE = "supervised"
 METHODS: dict[str, tuple[str, NextItem]] = {
@@ -233,18 +234,20 @@ def table(record: dict[str, Any]) -> str:
     """The record as Markdown: a line a system, with the marks of its tests, and the conclusion."""
     marks = {"better": " ▲", "worse": " ▽", "not significant": " ="}
     of = {(label(t["model"], t["method"]), t["metric"]): marks[t["verdict"]] for t in record["tests"]}
-    lines = [f"| system | {' | '.join(METRICS)} | reward of a hit |", "|---" * (len(METRICS) + 2) + "|"]
+    lines = [f"| system | {' | '.join(METRICS)} | reward of a hit | epochs |", "|---" * (len(METRICS) + 3) + "|"]
     for name, system in record["systems"].items():
         cells = []
         for metric, value in system["values"].items():
             low, high = value["users"]
-            cells.append(f"{value['mean']:.4f}{of.get((name, metric), ' •')} ({low:.3f}–{high:.3f})")
-        hit = system["reward_of_a_hit"]
-        lines.append(f"| {name} | {' | '.join(cells)} | {'–' if hit is None else f'{hit:.3f}'} |")
+            spread = "" if value["seeds"] is None else f" ±{value['seeds'][1] - value['mean']:.4f}"
+            cells.append(f"{value['mean']:.4f}{spread}{of.get((name, metric), ' •')} ({low:.3f}–{high:.3f})")
+        hit, epochs = system["reward_of_a_hit"], ", ".join(map(str, system["epochs"]))
+        lines.append(f"| {name} | {' | '.join(cells)} | {'–' if hit is None else f'{hit:.3f}'} | {epochs} |")
     note = (
         f"{record['data']['name']}: {record['split']}; the whole catalogue is ranked. {record['trials']} trials on "
-        f"validation for every system, {record['seeds']} seeds; brackets: 95 % over users. ▲ ▽ = against the same "
-        "model alone (•). Liked: the test event's rating is at least "
+        f"validation for every system, {record['seeds']} seeds, at most {record['epochs']} epochs, of which validation "
+        "kept those shown; brackets: 95 % over users; ±: half of the 95 % t interval over seeds, which the tests do "
+        "not know of. ▲ ▽ = against the same model alone (•). Liked: the test event's rating is at least "
         f"{record['liked']:g}; reward@10: its rating, scaled to [0, 1], where it is among the first ten."
     )
     return "\n".join([*lines, "", note, "", record["conclusion"], ""])
@@ -252,28 +255,21 @@ def table(record: dict[str, Any]) -> str:
 
 def draw(record: dict[str, Any], path: Path) -> None:
     """Differences from the same model alone with their intervals, a panel a metric; filled where significant."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(METRICS), sharey=True)
     names = list(dict.fromkeys(label(t["model"], t["method"]) for t in record["tests"]))
-    for axes, metric in zip(panels, METRICS):
-        for t in (t for t in record["tests"] if t["metric"] == metric):
-            at, colour = names.index(label(t["model"], t["method"])), f"C{list(METHODS).index(t['method'])}"
-            sides = [[t["difference"] - t["low"]], [t["high"] - t["difference"]]]
-            fill = "none" if t["verdict"] == "not significant" else colour
-            axes.errorbar([t["difference"]], [at], xerr=sides, marker="o", color=colour, mfc=fill, capsize=2)
-        axes.axvline(0, color="grey", linewidth=0.8)
-        axes.set(title=metric, yticks=range(len(names)), yticklabels=names)
-        axes.tick_params(axis="x", labelsize=7)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].invert_yaxis()
-    figure.suptitle(f"{record['data']['name']}: difference from the same model alone (95 % over users)", fontsize=10)
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    with picture(path, (13, 3.6), 1, len(METRICS), sharey=True) as (figure, panels):
+        for axes, metric in zip(panels, METRICS):
+            for t in (t for t in record["tests"] if t["metric"] == metric):
+                at, colour = names.index(label(t["model"], t["method"])), f"C{list(METHODS).index(t['method'])}"
+                sides = [[t["difference"] - t["low"]], [t["high"] - t["difference"]]]
+                fill = "none" if t["verdict"] == "not significant" else colour
+                axes.errorbar([t["difference"]], [at], xerr=sides, marker="o", color=colour, mfc=fill, capsize=2)
+            axes.axvline(0, color="grey", linewidth=0.8)
+            axes.set(title=metric, yticks=range(len(names)), yticklabels=names)
+            axes.tick_params(axis="x", labelsize=7)
+            axes.locator_params(axis="x", nbins=4)
+        panels[0].invert_yaxis()
+        title = f"{record['data']['name']}: difference from the same model alone (95 % over users)"
+        figure.suptitle(title, fontsize=10)
 
 
 def compare(options: Options, console: Console) -> dict[str, Any]:
