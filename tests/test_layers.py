@@ -38,7 +38,8 @@ def test_a_lower_layer_never_imports_a_higher_one(layer: str) -> None:
 
 
 def test_policies_know_simulators_by_their_interface_alone() -> None:
-    known = {f"rec_jax.simulate.{name}" for name in ("base", "draws")}
+    """And by what is the same for all of them: how numbers are drawn, and how sessions are played."""
+    known = {f"rec_jax.simulate.{name}" for name in ("base", "draws", "episodes")}
     for path in (ROOT / "rec_jax" / "policies").rglob("*.py"):
         assert {name for name in imported(path) if name.startswith("rec_jax.simulate")} <= known, path
 

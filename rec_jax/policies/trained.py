@@ -11,10 +11,10 @@ from jaxtyping import Array, Int, Key
 from rec_jax.models.base import Query, Scorer
 from rec_jax.policies.fixed import best
 from rec_jax.simulate.base import Observation
+from rec_jax.simulate.episodes import Act
 
 Read = Callable[[Observation], tuple[Query, Int[Array, "n c"]]]
 """What the recommender is asked, and which items the candidates are: how a simulator's observations speak of both."""
-Act = Callable[[Any, Key[Array, ""], Observation], Int[Array, "n k"]]
 
 
 def shown_by(scorer: Scorer, read: Read, k: int) -> Act:
