@@ -103,11 +103,14 @@ def from_neighbours(
     ids.T[place.T], values.T[place.T] = weights.indices, weights.data
     shared = {"neighbours": jnp.asarray(ids), "similarities": jnp.asarray(values)}
 
-    def fold_in(log: Interactions, n_users: int) -> Scorer:
-        return from_neighbours(name, matrix(log, n_users, n), weights, represent)
+    def scorer(histories: sp.csr_matrix) -> Scorer:
+        cache = shared | _rows_of(represent(histories).tocsr())
+        return Scorer(name, cache, _by_neighbours, _by_neighbours_candidates, fold_in)
 
-    cache = shared | _rows_of(represent(history).tocsr())
-    return Scorer(name, cache, _by_neighbours, _by_neighbours_candidates, fold_in)
+    def fold_in(log: Interactions, n_users: int) -> Scorer:
+        return scorer(matrix(log, n_users, n))
+
+    return scorer(history)
 
 
 def from_factors(
