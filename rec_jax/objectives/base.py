@@ -147,7 +147,7 @@ def build(
         counted = "examples of an epoch" if apart else "train events"
         raise InputError(f"--batch-size {batch_size:,} is larger than the {n_places:,} {counted}; take at most that")
 
-    steps, active = -(-n_places // batch_size), jnp.asarray(np.flatnonzero(np.diff(np.asarray(data.start))), jnp.int32)
+    steps, evenly = -(-n_places // batch_size), drawn_evenly(data) if even_users else None
     fixed: dict[str, Any] = module.fixed(data) if hasattr(module, "fixed") else {}
     reads: int = module.reads if hasattr(module, "reads") else 0
 
@@ -166,20 +166,17 @@ def build(
     def batch(data: TrainData, key: Key[Array, ""], epoch: Int[Array, ""], step: Int[Array, ""]) -> Batch:
         epoch_key = jax.random.fold_in(key, epoch)
         place = step * batch_size + jnp.arange(batch_size)
-        if even_users:
-            of_user, of_event = jax.random.split(jax.random.fold_in(epoch_key, steps + step + 1))
-            chosen = active[below(of_user, (batch_size,), len(active))]
-            first, last = data.start[chosen], data.start[chosen + 1]
-            index, which = first + below(of_event, (batch_size,), last - first), jnp.zeros(batch_size, jnp.int32)
-            place = jnp.zeros_like(place)  # every pair is real
-        else:
+        if evenly is None:
             index, which = jnp.divmod(permuted(epoch_key, jnp.minimum(place, n_places - 1), n_places), each)
+            real = place < n_places
+        else:
+            index = evenly(data, jax.random.fold_in(epoch_key, steps + step + 1), batch_size)
+            which, real = jnp.zeros_like(index), jnp.ones_like(index)
         user, items, label = data.user[index], data.item[index][:, None], None
         if draw is not None:
             drawn = draw(jax.random.fold_in(epoch_key, step + 1), data, user)
             items = jnp.where(which[:, None] == 0, items, drawn) if apart else jnp.concatenate([items, drawn], axis=1)
             label = (which == 0).astype(jnp.float32) if apart else None
-        real = place < n_places
         past = before(data, user, index, reads) if reads else (None, None)
         return Batch(user, items, data.rating[index], real * (batch_size / real.sum()), label, *past)
 
@@ -214,6 +211,19 @@ def build(
 
     examples = n_events * (1 + negatives)
     return Recommender(init, batch, loss, prepare, scores, score_candidates, data.n_items, steps, examples, reads)
+
+
+def drawn_evenly(data: TrainData) -> Callable[[TrainData, Key[Array, ""], int], Int[Array, "b"]]:
+    """(data, key, b) -> events, each of a user drawn evenly among those that have any."""
+    users = jnp.asarray(np.flatnonzero(np.diff(np.asarray(data.start))), jnp.int32)
+
+    def draw(data: TrainData, key: Key[Array, ""], b: int) -> Int[Array, "b"]:
+        of_user, of_event = jax.random.split(key)
+        user = users[below(of_user, (b,), len(users))]
+        first, last = data.start[user], data.start[user + 1]
+        return first + below(of_event, (b,), last - first)
+
+    return draw
 
 
 def before(
