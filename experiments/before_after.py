@@ -45,6 +45,7 @@ from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.significance import paired_bootstrap, seed_interval
 from rec_jax.files import write_json
+from rec_jax.policies.networks import finite
 from rec_jax.policies.slateq import SlateQ, make
 from rec_jax.policies.slateq import named as slateq
 from rec_jax.randomness import device_key, host_rng
@@ -159,7 +160,7 @@ def trained(agent: SlateQ, world: LoggedUsers, steps: int, seed: int) -> tuple[A
     state = jax.jit(made.init)(device_key(seed, "init"))
     before = jax.tree.map(jnp.copy, state.params)
     state = jax.jit(made.chunk, donate_argnums=0)(state, device_key(seed, "train"), jnp.int32(steps // agent.users))
-    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)):
+    if not finite(state.params):
         raise Diverged("a parameter became NaN or infinite; try a lower learning rate")
     return before, state.params
 

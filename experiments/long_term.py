@@ -39,6 +39,7 @@ from rec_jax.evaluate.over_time import diversity, mean_over_time, novelty
 from rec_jax.evaluate.significance import compare_pairs, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies.fixed import best, random_slates
+from rec_jax.policies.networks import finite
 from rec_jax.policies.rewards import Reward, Rewarded, Signal
 from rec_jax.policies.slateq import SlateQ, make
 from rec_jax.randomness import device_key
@@ -148,7 +149,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         states = jax.jit(jax.vmap(made.init))(keys)
         learn = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)), donate_argnums=0)
         params = learn(states, keys, jnp.int32(-(-options.steps // of.users))).params
-        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+        if not finite(params):
             raise Diverged(f"{name}: a parameter became NaN or infinite")
         score = jax.jit(lambda params, made=made: scored(world, inside, made.act, params, key, options.users))
         each = [jax.device_get(score(jax.tree.map(lambda x, i=i: x[i], params))) for i in range(options.seeds)]

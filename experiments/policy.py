@@ -33,6 +33,7 @@ from rec_jax.config import short_hash, to_json
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.files import append_line, make_folder, read_json, read_lines, write_json, write_lines
+from rec_jax.policies.networks import finite
 from rec_jax.policies.slateq import Agent, SlateQ, make, named
 from rec_jax.randomness import device_key
 from rec_jax.simulate.choice import Cascade, ChoiceModel, Logit, Proportional
@@ -213,7 +214,7 @@ def _trained(
         state = on.chunk(state, key, jnp.int32(min(left, -(-experiment.every // many))))
         now = on.one(state)
         steps = int(now.step)
-        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(now.params)):
+        if not finite(now.params):
             raise Diverged(f"a parameter became NaN or infinite by step {steps}; try a lower learning rate")
         means = _means(scored(world, on.act, now.params, "valid", experiment.valid_users))
         curve.append({"steps": steps * many, "loss": float(now.loss), **means})

@@ -43,6 +43,7 @@ from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.significance import compare_pairs, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies import reinforce
+from rec_jax.policies.networks import finite
 from rec_jax.policies.policy_gradient import Logits, PolicyGradient, by_chance, make
 from rec_jax.randomness import device_key
 from rec_jax.simulate.fitting import Fit, fit
@@ -168,7 +169,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
             told(f"{name}, seed {seed} of {options.seeds}")
             state = init(device_key(seed, "reinforce, init"))
             state = chunk(state, device_key(seed, "reinforce, train"), jnp.int32(options.steps))
-            if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)):
+            if not finite(state.params):
                 raise Diverged(f"{name}: a parameter became NaN or infinite; try a lower learning rate")
             each[name].append(values(test, serve, state.params, options.sessions))
     # A session without a click has no share of likes, and is left out of that metric in every policy compared.

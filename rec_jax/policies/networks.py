@@ -1,8 +1,9 @@
 """What a document is worth to a user, as a Flax module over both."""
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -10,7 +11,7 @@ from rec_jax.errors import InputError
 from rec_jax.models.attention import MultiHead
 from rec_jax.models.gru4rec import GRU
 from rec_jax.models.layers import Dense, FeedForward
-from rec_jax.simulate.base import Observation
+from rec_jax.simulate.base import Observation, Simulator
 
 Torso: TypeAlias = Literal["none", "dnn", "gru", "transformer"]
 """How what a user did is read."""
@@ -50,6 +51,17 @@ class History(nn.Module):
 
 def _at_last(states: Float[Array, "n t w"], events: Int[Array, "n"]) -> Float[Array, "n w"]:
     return jnp.take_along_axis(states, jnp.maximum(events - 1, 0)[:, None, None], axis=1)[:, 0]
+
+
+def check_remembers(torso: Torso, simulator: Simulator) -> None:
+    """InputError: a torso, and a simulator that remembers no steps for it to read."""
+    if torso != "none" and simulator.observe(simulator.reset(jax.random.key(0), 1)).history is None:
+        raise InputError(f"torso {torso!r}: {simulator.name} remembers no steps; wrap it as Remembering(…, length)")
+
+
+def finite(params: Any) -> bool:
+    """Whether every parameter is a number, and none infinite."""
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
 
 
 def check_widths(seen: Observation, user: int, documents: int) -> None:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from rec_jax.errors import InputError
+from rec_jax.objectives.learning import of_actions
 
 
 def returns(rewards: Float[Array, "b t"], discount: float) -> Float[Array, "b t"]:
@@ -66,7 +67,7 @@ def loss(
     policy's own, and w is 1. InputError as `importance` and `top_k_factor`.
     """
     every = jax.nn.log_softmax(logits)
-    log_pi = jnp.take_along_axis(every, action[:, None], axis=1)[:, 0]
+    log_pi = of_actions(every, action)
     constant = jax.lax.stop_gradient(log_pi)
     weights = jnp.ones_like(constant) if log_beta is None else importance(constant, log_beta, cap, normalised)
     gained = weights * top_k_factor(constant, k) * advantage * log_pi

@@ -35,7 +35,7 @@ from rec_jax.models.base import Leaf
 from rec_jax.objectives import learning
 from rec_jax.policies import replay
 from rec_jax.policies.fixed import random_slates
-from rec_jax.policies.networks import QNetwork, Torso, check_widths
+from rec_jax.policies.networks import QNetwork, Torso, check_remembers, check_widths
 from rec_jax.policies.slates import BUILDERS, value
 from rec_jax.simulate.base import Observation, Simulator
 
@@ -170,10 +170,7 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
     are averaged; each device then has users of its own. InputError: a torso, and a simulator that remembers nothing;
     from `act`, features of another width than the simulator's.
     """
-    if agent.torso != "none" and simulator.observe(simulator.reset(jax.random.key(0), 1)).history is None:
-        raise InputError(
-            f"torso {agent.torso!r}: {simulator.name} remembers no steps; wrap it as Remembering(…, length)"
-        )
+    check_remembers(agent.torso, simulator)
     network = QNetwork(agent.layers, agent.dueling, agent.torso, agent.torso_width)
     optimizer = optax.adam(agent.learning_rate)
     explore = optax.linear_schedule(agent.explore, agent.explore_last, max(1, agent.explore_steps))
@@ -300,14 +297,12 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
         at_random = jax.random.uniform(of_chance, (n, 1)) < explore(state.step)
         slates = jnp.where(at_random, random_slates(None, of_random, seen, k), tried(state, seen))
         after, response = simulator.step(of_users, state.users, slates)
-        chosen = jnp.where(response.clicked, slates, 0).sum(axis=1)
-        place = jnp.where(response.clicked.any(axis=1), chosen, -1).astype(jnp.int32)
         learns = None
         if several:
             shares = jax.random.uniform(jax.random.fold_in(of_chance, 1), (n, agent.ensemble))
             learns = (shares < agent.share).astype(jnp.float32)
         done = response.done
-        entry = Entry(seen, slates, place, response.reward, done.astype(jnp.float32), learns)
+        entry = Entry(seen, slates, response.place(slates), response.reward, done.astype(jnp.float32), learns)
         new = simulator.reset(of_new, n)
         users = jax.tree.map(lambda a, b: jnp.where(done.reshape(n, *[1] * (a.ndim - 1)), a, b), new, after)
         state = state.replace(  # type: ignore[attr-defined]

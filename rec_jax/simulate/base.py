@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rec_jax.errors import InputError
@@ -33,6 +34,11 @@ class Response(NamedTuple):
     reward: Float[Array, "n"]
     done: Bool[Array, "n"]
     """Whether a user's session has ended."""
+
+    def place(self, slates: Int[Array, "n k"]) -> Int[Array, "n"]:
+        """Of the clicked document, among the candidates; -1 for none."""
+        chosen = jnp.where(self.clicked, slates, 0).sum(axis=1)
+        return jnp.where(self.clicked.any(axis=1), chosen, -1).astype(jnp.int32)
 
 
 @runtime_checkable
