@@ -15,8 +15,9 @@ NEGATIVES = (1, 16, 256)
 
 def system(loss: str, negatives: int) -> str:
     """A SASRec under that loss."""
-    by_user = str(negatives > 16).lower()
-    return f"sasrec:loss.loss={loss},loss.negatives={negatives},loss.by_user={by_user},loss.exclude_positives=false"
+    serves = "user" if negatives > 16 else "event"
+    drawn = f"loss.negatives={negatives},loss.negatives_for={serves},loss.exclude_positives=false"
+    return f"sasrec:loss.loss={loss},{drawn}"
 
 
 ABLATION = Ablation(

@@ -28,7 +28,7 @@ def beauty(model: str, **changes: Any) -> Experiment:
 
 def cells() -> list[Cell]:
     """SASRec under three losses, its relatives, and tuned baselines that know no order."""
-    cosines, products = replace(registry.COSINES, negatives=256), NextItem("sampled-softmax", 256, by_user=True)
+    cosines, products = replace(registry.COSINES, negatives=256), NextItem("sampled-softmax", 256, negatives_for="user")
     found = [
         Cell("sasrec-bce", beauty("sasrec", loss=ONE_NEGATIVE, dropout=0.5), minutes=15),
         Cell("gru4rec-bce", beauty("gru4rec", loss=ONE_NEGATIVE), minutes=10),

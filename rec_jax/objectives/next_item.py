@@ -33,12 +33,11 @@ class NextItem:
     """Negatives an item (not for softmax)."""
     negatives_from: Literal["uniform", "popularity", "in-batch"] = "uniform"
     """How they are drawn: evenly; as often as items occur in train; from the items that the batch has to find."""
-    shared: bool = False
-    """The same negatives for all items of a step: far cheaper where they are many. In-batch ones always are."""
-    by_user: bool = False
-    """The same negatives for all items of a user: about as cheap, and a step sees many more of the catalogue."""
+    negatives_for: Literal["event", "user", "step"] = "event"
+    """Whom a draw of negatives serves: one item to be found, all of a user's, or all of a step's. Where they are many,
+    a user's are far cheaper than an event's, and a step sees many more of the catalogue than with its own."""
     exclude_positives: bool = False
-    """Never draw an item that the user has in train (uniform negatives that are not shared by the whole step)."""
+    """Never draw an item that the user has in train (uniform negatives of an event or a user)."""
     logq: bool = False
     """Take the log of the chance to be drawn off the scores of sampled softmax (popularity, in-batch)."""
     calibration: float = 0.75
@@ -100,17 +99,16 @@ def scored(config: NextItem, vectors: Float[Array, "n d"]) -> Float[Array, "n d"
 
 def check_loss(config: NextItem) -> None:
     """InputError: options that do not go together, or a number out of range."""
-    of_step = config.shared or config.negatives_from == "in-batch"
     if config.negatives < 1:
         raise InputError(f"--negatives {config.negatives}: at least 1 is needed")
     if config.temperature <= 0:
         raise InputError(f"--temperature {config.temperature}: expected a number above 0")
     if not 0 <= config.calibration <= 1:
         raise InputError(f"--calibration {config.calibration}: expected a number from 0 to 1")
-    if config.by_user and of_step:
-        raise InputError("--by-user is not for negatives that the whole step shares: drop --shared, or in-batch ones")
-    if config.exclude_positives and (of_step or config.negatives_from != "uniform"):
-        raise InputError("--exclude-positives is for uniform negatives that are not shared: they are drawn by user")
+    if config.negatives_from == "in-batch" and config.negatives_for != "step":
+        raise InputError("--negatives-from in-batch: the whole step has the same ones; add --negatives-for step")
+    if config.exclude_positives and (config.negatives_from != "uniform" or config.negatives_for == "step"):
+        raise InputError("--exclude-positives is for uniform negatives that are drawn for an event or a user")
     if config.logq and (config.loss != "sampled-softmax" or config.negatives_from == "uniform"):
         raise InputError(
             "--logq is for --loss sampled-softmax with --negatives-from popularity or in-batch: "
@@ -145,9 +143,9 @@ def drawer(config: NextItem, data: TrainData) -> Callable[[TrainData, Key[Array,
             real = jnp.flatnonzero(flat >= 0, size=b * m)  # the real ones first
             found = flat[real[below(key, (k,), jnp.maximum((flat >= 0).sum(), 1))]]
             return jnp.broadcast_to(found, (b, k))
-        if config.shared:
+        if config.negatives_for == "step":
             return jnp.broadcast_to(drawn(data, key, (k,)), (b, k))
-        shape = (b, k) if config.by_user else (b, m, k)
+        shape = (b, k) if config.negatives_for == "user" else (b, m, k)
         if config.exclude_positives:
             each = math.prod(shape[1:])
             return true_negatives(key, batch.user, each, data.n_items, data.positives, data.positives_start).reshape(
@@ -175,11 +173,11 @@ def row_loss(config: NextItem, n_items: int) -> RowLoss:
         if config.loss == "softmax":
             return softmax_cross_entropy(states, vectors, target, weight)
         positive = (states * vectors[target]).sum(-1)
-        if config.by_user:
+        if config.negatives_for == "user":
             of_user = states.reshape(*batch.target.shape, -1)
             negative = jnp.einsum("bmd,bkd->bmk", of_user, vectors[batch.negatives]).reshape(len(target), -1)
             ids = jnp.repeat(batch.negatives, batch.target.shape[1], axis=0)
-        elif batch.negatives.ndim == 2:
+        elif config.negatives_for == "step":
             ids = batch.negatives[0]
             negative = states @ vectors[ids].T
             ids = jnp.broadcast_to(ids, negative.shape)

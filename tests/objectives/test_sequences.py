@@ -98,11 +98,11 @@ LOSSES: list[dict[str, Any]] = [
     {"loss": "bce", "negatives": 3, "exclude_positives": True},
     {"loss": "gbce", "negatives": 4, "calibration": 0.6},
     {"loss": "softmax", "temperature": 0.5},
-    {"loss": "sampled-softmax", "negatives": 5, "shared": True, "normalised": True, "temperature": 0.2},
-    {"loss": "sampled-softmax", "negatives": 5, "by_user": True, "normalised": True, "temperature": 0.2},
-    {"loss": "bce", "negatives": 3, "by_user": True, "exclude_positives": True},
+    {"loss": "sampled-softmax", "negatives": 5, "negatives_for": "step", "normalised": True, "temperature": 0.2},
+    {"loss": "sampled-softmax", "negatives": 5, "negatives_for": "user", "normalised": True, "temperature": 0.2},
+    {"loss": "bce", "negatives": 3, "negatives_for": "user", "exclude_positives": True},
     {"loss": "sampled-softmax", "negatives": 5, "negatives_from": "popularity", "logq": True},
-    {"loss": "sampled-softmax", "negatives": 6, "negatives_from": "in-batch", "logq": True},
+    {"loss": "sampled-softmax", "negatives": 6, "negatives_from": "in-batch", "negatives_for": "step", "logq": True},
     {"loss": "bpr-max", "negatives": 4, "penalty": 0.3},
 ]
 
@@ -155,7 +155,7 @@ def test_where_negatives_come_from() -> None:
     batch, events = first(built(negatives=2, exclude_positives=True)), log()
     for user, negatives in zip(np.asarray(batch.user), np.asarray(batch.negatives)):
         assert not set(negatives.ravel().tolist()) & set(events.item[events.user == user].tolist())
-    many = {"loss": "sampled-softmax", "negatives": 4000, "shared": True}
+    many = {"loss": "sampled-softmax", "negatives": 4000, "negatives_for": "step"}
     popular = np.asarray(first(built(**many, negatives_from="popularity")).negatives)
     assert (popular == popular[0]).all()
     expected = np.bincount(events.item, minlength=N_ITEMS) / len(events)
@@ -172,8 +172,8 @@ def test_where_negatives_come_from() -> None:
     ("options", "message"),
     [
         ({"negatives": 0}, "--negatives 0: at least 1"),
-        ({"exclude_positives": True, "shared": True}, "--exclude-positives is for uniform"),
-        ({"by_user": True, "shared": True}, "--by-user is not for negatives that the whole step shares"),
+        ({"exclude_positives": True, "negatives_for": "step"}, "--exclude-positives is for uniform"),
+        ({"negatives_from": "in-batch"}, "--negatives-from in-batch: the whole step has the same ones"),
         ({"logq": True}, "--logq is for --loss sampled-softmax"),
         ({"normalised": True}, "add --temperature"),
         ({"calibration": 1.5, "loss": "gbce"}, "--calibration 1.5"),
