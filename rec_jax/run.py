@@ -14,7 +14,8 @@ from rec_jax import registry
 from rec_jax.choice import Choice
 from rec_jax.config import Experiment, Runtime, check_numbers, to_json
 from rec_jax.errors import InputError
-from rec_jax.evaluate.beyond import beyond, group_gaps, user_groups
+from rec_jax.evaluate.beyond import beyond
+from rec_jax.evaluate.groups import group_gaps, user_groups
 from rec_jax.evaluate.lists import recommendable, top_lists
 from rec_jax.evaluate.metrics import ERRORS, parse
 from rec_jax.evaluate.report import check_cut_offs, evaluate, evaluate_ratings, intervals

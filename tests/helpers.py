@@ -8,13 +8,19 @@ import numpy as np
 
 from rec_jax import registry
 from rec_jax.config import Experiment, Optimization, Protocol, Runtime, Stopping
-from rec_jax.data.interactions import Dataset, build_dataset
+from rec_jax.data.interactions import Dataset, Interactions, build_dataset
 from rec_jax.models.dmf import DMFConfig
 from rec_jax.models.gat import GATConfig
 from rec_jax.models.lightgcn import LightGCNConfig
 from rec_jax.models.multvae import MultVAEConfig
 
 N_USERS, N_ITEMS = 30, 20
+
+
+def log_of(pairs: list[tuple[int, int]]) -> Interactions:
+    """A log of (user, item), each rated 1 at time 0."""
+    user, item = np.array(sorted(pairs), np.int32).reshape(-1, 2).T
+    return Interactions(user.copy(), item.copy(), np.ones(len(user), np.float32), np.zeros(len(user), np.int64))
 
 
 def small_columns(seed: int = 0) -> dict[str, np.ndarray]:
