@@ -72,7 +72,8 @@ def test_scores_and_loss_are_those_of_the_paper(data: TrainData, graded: bool) -
     assert float(loss) == pytest.approx(total / 6, rel=1e-4)
 
 
-def test_rows_are_those_of_the_matrix_and_a_repeated_pair_counts_once() -> None:
+def test_rows_are_those_of_the_matrix_and_a_repeated_pair_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dmf, "BLOCK", 4)
     rng = np.random.default_rng(0)
     row, column = rng.integers(0, 9, 60), rng.integers(0, 7, 60)
     value = rng.integers(1, 6, 60).astype(np.float32)
@@ -82,6 +83,8 @@ def test_rows_are_those_of_the_matrix_and_a_repeated_pair_counts_once() -> None:
     held = dmf._sparse(row, column, value, 9)
     np.testing.assert_array_equal(dmf.dense(held, jnp.arange(9), 7), expected)
     np.testing.assert_array_equal(dmf.dense(held, jnp.array([8, 8, 0]), 7), expected[[8, 8, 0]])
+    blocks = [dmf.dense_block(held, jnp.int32(first), 7) for first in (0, 4, 8)]
+    np.testing.assert_array_equal(np.concatenate(blocks), np.pad(expected, ((0, 3), (0, 0))))
     assert held["value"].size == len(last)  # memory in proportion to the ratings
 
 
