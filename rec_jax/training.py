@@ -340,7 +340,9 @@ def pretraining_parts(experiment: Experiment) -> list[Experiment]:
         config = registry.MODELS[name].config
         shared = {f.name: getattr(architecture, f.name) for f in dataclasses.fields(config)}
         plain = Optimization(
-            batch_size=experiment.optimization.batch_size, learning_rate=architecture.pretrain_learning_rate
+            batch_size=experiment.optimization.batch_size,
+            learning_rate=architecture.pretrain_learning_rate,
+            sparse_rows=experiment.optimization.sparse_rows,
         )
         changes = {"architecture": config(**shared), "epochs": architecture.pretrain_epochs, "optimization": plain}
         parts.append(dataclasses.replace(experiment, model=name, **changes))
