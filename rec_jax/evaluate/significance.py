@@ -4,8 +4,9 @@ A metric has one value a user, and two systems answer the same users: their diff
 randomisation test gives the verdict, and the bootstrap the interval (Smucker, Allan and Carterette, "A Comparison of
 Statistical Significance Tests for Information Retrieval Evaluation", CIKM 2007, finds that both agree with the t test
 where the Wilcoxon and sign tests do not). Neither knows how much a system changes from seed to seed: give the users'
-means over seeds, and print `seed_interval` beside. Checked against scipy's permutation_test, bootstrap, ttest_rel and
-t.interval, brute force, and the rate of false alarms under the null (tests/evaluate/test_significance.py).
+means over seeds, and hold `seed_difference` beside. Checked against scipy's permutation_test, bootstrap, ttest_rel,
+ttest_ind and t.interval, brute force, and the rate of false alarms under the null
+(tests/evaluate/test_significance.py).
 """
 
 import functools
@@ -152,6 +153,25 @@ def seed_interval(values: Sequence[float] | Float[np.ndarray, "_"]) -> Interval:
         return Interval(mean, None, None, 1)
     half = float(stdtrit(n - 1, 0.975) * array.std(ddof=1) / n**0.5)
     return Interval(mean, mean - half, mean + half, n)
+
+
+def seed_difference(a: Sequence[float], b: Sequence[float]) -> Interval:
+    """Mean of `a` minus mean of `b`, each with one value a seed, and Welch's t interval ("The Generalization of
+    'Student's' Problem when Several Different Population Variances are Involved", Biometrika 1947).
+
+    A system of one seed is taken as it is, as if it knew no chance; where both have one there is no interval. `seeds`
+    are those of the system that has fewer. InputError: as `seed_interval`.
+    """
+    first, second = seed_interval(a), seed_interval(b)
+    seeds, mean = min(first.seeds, second.seeds), first.mean - second.mean
+    error = [float(np.var(of, ddof=1)) / len(of) if len(of) > 1 else 0.0 for of in (a, b)]
+    if max(first.seeds, second.seeds) == 1:
+        return Interval(mean, None, None, 1)
+    if sum(error) == 0:
+        return Interval(mean, mean, mean, seeds)
+    freedom = sum(error) ** 2 / sum(e**2 / (len(of) - 1) for e, of in zip(error, (a, b)) if len(of) > 1)
+    half = float(stdtrit(freedom, 0.975)) * sum(error) ** 0.5
+    return Interval(mean, mean - half, mean + half, seeds)
 
 
 def compare_pairs(

@@ -17,6 +17,7 @@ from rec_jax.evaluate.significance import (
     holm,
     paired_bootstrap,
     randomization_test,
+    seed_difference,
     seed_interval,
 )
 
@@ -184,6 +185,21 @@ def test_seed_interval_equals_scipy(n: int) -> None:
     assert (found.low, found.high) == pytest.approx(expected, rel=1e-10)
     assert found == seed_interval(values)
     assert (found.mean, found.seeds) == (pytest.approx(values.mean()), n)
+
+
+def test_seed_difference_equals_scipy() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(0.7, 0.01, 5).tolist(), rng.normal(0.68, 0.004, 3).tolist()
+    expected = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval()
+    found = seed_difference(a, b)
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-9)
+    assert (found.mean, found.seeds) == (pytest.approx(np.mean(a) - np.mean(b)), 3)
+    alone = seed_interval([x - 0.6 for x in b])  # a system without chance shifts the other's interval
+    other = seed_difference(b, [0.6])
+    assert (other.low, other.high) == pytest.approx((alone.low, alone.high))
+    assert seed_difference([0.6], b).high == pytest.approx(-alone.low)
+    assert seed_difference([0.5, 0.5], [0.25]) == Interval(0.25, 0.25, 0.25, 1)
+    assert seed_difference([0.5], [0.25]) == Interval(0.25, None, None, 1)
 
 
 def test_one_seed_has_no_interval_and_json_stores_that() -> None:
