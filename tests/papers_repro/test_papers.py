@@ -94,7 +94,7 @@ def test_ncf_s_settings_are_those_of_the_authors_commands() -> None:
             assert abs(examples - 256) <= (1 + experiment.loss.negatives) / 2
         assert (experiment.epochs, experiment.optimization.learning_rate) == (20, 0.001)
         assert experiment.loss.l2 == 0
-        assert experiment.optimization.optimizer == ("sgd" if "pretrained" in cell.name else "adam")
+        assert experiment.optimization.optimizer == ("sgd" if cell.name.endswith("pretrained") else "adam")
 
 
 def test_both_papers_share_the_learned_similarity() -> None:
