@@ -109,7 +109,7 @@ KINDS = (
         log=lambda experiment: experiment.data,
         baseline=lambda experiment: experiment.objective == OWN,
     ),
-    Kind(PolicyExperiment, "policy", lambda stored: from_json(PolicyExperiment, stored), _act),
+    Kind(PolicyExperiment, "policy", lambda stored: from_json(PolicyExperiment, stored), _act, epochs=False),
     Kind(
         OffPolicyExperiment,
         "estimator",

@@ -6,10 +6,11 @@ from pathlib import Path
 from rich.table import Table
 
 from papers_repro import plots
-from papers_repro.paper import FOLDER, Paper, Published, names, read
+from papers_repro.paper import AT, FOLDER, Published, names, read
 from papers_repro.rewritten import told
 from papers_repro.standing import Standing, standing
 from papers_repro.verdicts import Line, Mean, curves_of, tested
+from rec_jax.evaluate.significance import Interval
 from rec_jax.files import atomic
 
 
@@ -32,14 +33,13 @@ def page(paper: Standing, papers: Sequence[Standing]) -> str:
         "",
         "## Published and ours",
         "",
-        *_table(paper),
+        *_table(paper, papers),
         "",
-        *_legend(paper),
+        *_legend(paper, papers),
         *told(paper.made),
         *_claims(paper),
         *_curves(paper),
         *_learning(paper),
-        *_baselines(about, papers),
         "## How ours differs from the original",
         "",
         *(f"{number}. {text}" for number, text in enumerate(about.differences, 1)),
@@ -56,7 +56,7 @@ def _counts(paper: Standing) -> str:
     return said + (f" {blocked} cannot be run here." if blocked else "")
 
 
-def _table(paper: Standing) -> list[str]:
+def _table(paper: Standing, papers: Sequence[Standing]) -> list[str]:
     of = "/".join(metric.split("@")[0].upper() for metric in paper.about.shown)
     unit, epochs = f"{paper.kind.unit}, 95 %", paper.kind.epochs
     heads = ["cell", f"published {of}"]
@@ -68,6 +68,11 @@ def _table(paper: Standing) -> list[str]:
         if line is not None or value is not None:
             ours = _ours(line, paper.about.shown, epochs)
             rows.append("| " + " | ".join([name, _published(value), *ours, said]) + " |")
+    for of_other in (other for other in papers if other.name == paper.about.baselines):
+        for name, line in of_other.baselines.items():
+            ours = _ours(line, paper.about.shown, epochs)
+            link = f"{name}, of [{of_other.name}](../{of_other.name}/README.md)"
+            rows.append("| " + " | ".join([link, "–", *ours, ""]) + " |")
     return rows
 
 
@@ -77,7 +82,7 @@ def _ours(line: Line | None, shown: tuple[str, str], epochs: bool) -> list[str]:
     run = [str(len(line.seeds)), f"{line.minutes:.1f}"]
     if not epochs:
         return [_pair(line.chosen, shown), _users(line), *run]
-    best, epoch = _pair(line.best, shown) if line.best else "–", "–" if line.epochs is None else str(line.epochs)
+    best, epoch = _pair(line.best, shown) if line.best else "–", ", ".join(map(str, line.epochs)) or "–"
     return [best, _pair(line.chosen, shown), _users(line), epoch, *run]
 
 
@@ -116,7 +121,7 @@ def _number(value: Mean) -> str:
     return f"{value.mean:.{digits}f}".removeprefix("0") + half
 
 
-def _legend(paper: Standing) -> list[str]:
+def _legend(paper: Standing, papers: Sequence[Standing]) -> list[str]:
     unit = paper.kind.unit
     said = (
         f"{_titled(paper.about.shown)}; ± is half of the 95 % t interval over seeds, the column '{unit}' the 95 % "
@@ -127,25 +132,46 @@ def _legend(paper: Standing) -> list[str]:
         "'Best epoch on test' is what a paper reports that chooses its epoch so; it is shown to be held against such "
         "a paper, and for nothing else."
     )
-    return [said + (of_epochs if paper.kind.epochs else " 'min' is the time of a seed."), ""]
+    return [said + (of_epochs if paper.kind.epochs else " 'min' is the time of a seed."), "", *_searches(paper, papers)]
+
+
+def _searches(paper: Standing, papers: Sequence[Standing]) -> list[str]:
+    """How many trials on validation chose the hyper-parameters of which cells."""
+    lines = dict(paper.lines)
+    for of_other in (other for other in papers if other.name == paper.about.baselines):
+        lines |= of_other.baselines
+    by_trials: dict[int, list[str]] = {}
+    for name, line in lines.items():
+        if line.trials and AT not in name:
+            by_trials.setdefault(line.trials, []).append(name)
+    said = [f"{trials} trials: {', '.join(names)}" for trials, names in sorted(by_trials.items())]
+    return [f"Hyper-parameters were searched on validation. {'; '.join(said)}.", ""] if said else []
 
 
 def _claims(paper: Standing) -> list[str]:
-    rows = []
+    rows, unit = [], paper.kind.unit
     for claim in paper.about.claims:
         pairs = tested(paper.counted, claim)
         if not pairs:
             continue
-        rows += [f"**{claim.statement}**", "", f"| pair | difference in {claim.metric} | 95 % | p (Holm) | holds |"]
-        rows += ["|---|---|---|---|---|"]
+        heads = ["pair", f"difference in {claim.metric}", f"95 % over {unit}", "p (Holm)", "95 % over seeds", "holds"]
+        rows += [f"**{claim.statement}**", "", "| " + " | ".join(heads) + " |", "|---|---|---|---|---|---|"]
         rows += [
-            f"| {t.first} – {t.second} | {t.difference:+.4f} | {t.low:+.4f} to {t.high:+.4f} | {t.p:.4f} | {t.holds} |"
+            f"| {t.first} – {t.second} | {t.difference:+.4f} | {t.low:+.4f} to {t.high:+.4f} | {t.p:.4f} "
+            f"| {_range(t.seeds)} | {t.holds} |"
             for t in pairs
         ]
         rows += [""]
-    head = ["## Claims", "", f"Paired randomisation tests over {paper.kind.unit}, of values averaged over seeds"]
-    head[-1] += ", of the epochs that validation chose; 5 %." if paper.kind.epochs else "; 5 %."
-    return [*head, "", *rows] if rows else []
+    epochs = ", of the epochs that validation chose" if paper.kind.epochs else ""
+    said = (
+        f"Paired randomisation tests over {unit}, of values averaged over seeds{epochs}, and Welch's t intervals over "
+        "seeds; a cell of one seed is taken as it is. A claim is decided where both say so at 5 %."
+    )
+    return ["## Claims", "", said, "", *rows] if rows else []
+
+
+def _range(of: Interval) -> str:
+    return "–" if of.low is None or of.high is None else f"{of.low:+.4f} to {of.high:+.4f}"
 
 
 def _curves(paper: Standing) -> list[str]:
@@ -168,20 +194,6 @@ def _learning(paper: Standing) -> list[str]:
     if not any(curves_of(of) for of in paper.counted.values()):
         return []
     return ["## Learning", "", "![return on validation users by steps of training](learning.png)", ""]
-
-
-def _baselines(about: Paper, papers: Sequence[Standing]) -> list[str]:
-    if not about.baselines:
-        return []
-    other = about.baselines
-    (of_other,) = (paper for paper in papers if paper.name == other)
-    tuned = [name for name, cell in of_other.cells.items() if cell.trials and name in of_other.lines]
-    rows = [f"Hyper-parameters chosen on validation; on the same split, from [{other}](../{other}/README.md).", ""]
-    rows += [f"| baseline | {_titled(about.shown)} | users, 95 % | seeds |", "|---|---|---|---|"]
-    for name in tuned:
-        line = of_other.lines[name]
-        rows += [f"| {name} | {_pair(line.chosen, about.shown)} | {_users(line)} | {len(line.seeds)} |"]
-    return ["## Tuned baselines", "", *rows, ""] if tuned else []
 
 
 def index(papers: Sequence[Standing]) -> str:

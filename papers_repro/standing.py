@@ -31,6 +31,12 @@ class Standing:
         return kind_of(next(iter(self.cells.values())).experiment)
 
     @property
+    def baselines(self) -> dict[str, Line]:
+        """Of its cells on record, those that are not trained but fitted."""
+        fitted = [name for name, cell in self.cells.items() if self.kind.baseline(cell.experiment)]
+        return {name: self.lines[name] for name in fitted if name in self.lines}
+
+    @property
     def tally(self) -> tuple[int, int, int, int]:
         """How many cells are reproduced or better, not reproduced, without a record yet, not to be run here."""
         said = list(self.verdicts.values())

@@ -9,7 +9,7 @@ from papers_repro import records
 from papers_repro.paper import Claim, Published, Record
 from rec_jax.config import Runtime
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import LEVEL, compare_pairs, seed_interval
+from rec_jax.evaluate.significance import LEVEL, Interval, compare_pairs, seed_difference, seed_interval
 from rec_jax.tracking.tables import far, judged
 
 RESAMPLES = 10_000
@@ -34,13 +34,18 @@ class Line:
     """The same of the epoch that is best on test; empty where it was not traced."""
     users: dict[str, tuple[float, float]]
     """95 % bootstrap interval over users, of the values averaged over seeds, of the metrics shown."""
-    epochs: int | None
+    epochs: tuple[int, ...]
+    """Those that were chosen: one where a choice holds for all seeds, none where there is nothing to choose."""
+    trials: int
+    """Of the search for hyper-parameters; 0: there was none."""
     minutes: float
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A pair of a claim: mean(first - second) over users, its interval, the p-value adjusted over the claim's pairs."""
+class Contrast:
+    """A pair of a claim: mean(first - second) over users, its interval, the p-value adjusted over the claim's pairs;
+    and the difference's interval over seeds.
+    """
 
     first: str
     second: str
@@ -48,11 +53,16 @@ class Tested:
     low: float
     high: float
     p: float
+    seeds: Interval
 
     @property
     def holds(self) -> str:
-        """'yes', 'no' (the second is better) or 'undecided', at the 5 % level."""
-        return "undecided" if self.p >= LEVEL else "yes" if self.difference > 0 else "no"
+        """'yes', 'no' (the second is better) or 'undecided': at the 5 % level over users and, where one of the two has
+        several seeds, over seeds.
+        """
+        low, high = self.seeds.low, self.seeds.high
+        by_luck = low is not None and high is not None and low <= 0 <= high
+        return "undecided" if self.p >= LEVEL or by_luck else "yes" if self.difference > 0 else "no"
 
 
 def over_users(
@@ -90,7 +100,8 @@ def line_of(of_seed: Mapping[int, Record], rule: str, users: dict[str, tuple[flo
         chosen={name: _mean([r["metrics"][rule][name]["mean"] for r in found]) for name in names},
         best={name: _mean([epoch[name] for epoch in best]) for name in names} if best else {},
         users=users,
-        epochs=found[0]["training"].get("best_epoch"),
+        epochs=tuple(dict.fromkeys(r["training"]["best_epoch"] for r in found if "best_epoch" in r["training"])),
+        trials=max((r.get("tuning") or {}).get("trials", 0) for r in found),
         minutes=float(np.mean([r["times"]["total_seconds"] for r in found])) / 60,
     )
 
@@ -139,12 +150,22 @@ def verdict(
     return far(gaps) if said.startswith("not") else said
 
 
-def tested(counted: Mapping[str, Mapping[int, Record]], claim: Claim) -> list[Tested]:
-    """The claim's pairs of which both cells are on record: paired randomisation tests over users, Holm-adjusted."""
+def tested(counted: Mapping[str, Mapping[int, Record]], claim: Claim) -> list[Contrast]:
+    """The claim's pairs of which both cells are on record: paired randomisation tests over users, Holm-adjusted, and
+    intervals over seeds.
+    """
     pairs = {
         (a, b): (values_of(counted[a], claim.metric), values_of(counted[b], claim.metric))
         for a, b in claim.pairs
         if a in counted and b in counted
     }
-    seen = compare_pairs(pairs, RESAMPLES)
-    return [Tested(a, b, of.difference, of.low, of.high, of.p_holm) for (a, b), of in seen.items()]
+    over_seeds = {cell: _by_seed(counted[cell], claim.metric) for pair in pairs for cell in pair}
+    return [
+        Contrast(a, b, of.difference, of.low, of.high, of.p_holm, seed_difference(over_seeds[a], over_seeds[b]))
+        for (a, b), of in compare_pairs(pairs, RESAMPLES).items()
+    ]
+
+
+def _by_seed(of_seed: Mapping[int, Record], metric: str) -> list[float]:
+    """A metric's means over users, a seed each."""
+    return [float(np.nanmean(records.unpack(record["per_user"][metric]))) for record in of_seed.values()]

@@ -14,9 +14,10 @@ import pytest
 from papers_repro import __main__ as command
 from papers_repro import bands, check, paper, records, render, rewritten, standing, verdicts, work
 from papers_repro.paper import Cell, Published
-from papers_repro.verdicts import Line, Mean, verdict
+from papers_repro.verdicts import Contrast, Line, Mean, verdict
 from rec_jax.config import Runtime, changed
 from rec_jax.errors import InputError
+from rec_jax.evaluate.significance import Interval
 from rec_jax.registry import experiment
 from tests.helpers import small_experiment, write_small_csv
 
@@ -255,7 +256,7 @@ def test_what_another_process_runs_is_passed_over(folder: Path, tmp_path: Path) 
 
 def line(chosen: float, best: float) -> Line:
     of = lambda value: {"hr@10": Mean(value, None), "ndcg@10": Mean(value / 2, None)}  # noqa: E731
-    return Line((1,), of(chosen), of(best), {}, None, 1.0)
+    return Line((1,), of(chosen), of(best), {}, (), 0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +282,22 @@ def test_verdicts(chosen: float, best: float, changes: dict[str, Any], expected:
     assert verdict(line(chosen, best), asked, baseline={"hr@10": Mean(0.71, None)}).startswith(expected)
     assert verdict(None, asked, "data") == "not run: data"
     assert verdict(line(chosen, best), None) == ""
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "seeds", "expected"),
+    [
+        (0.1, 0.001, (0.05, 0.15), "yes"),
+        (-0.1, 0.001, (-0.15, -0.05), "no"),
+        (0.1, 0.001, (-0.05, 0.25), "undecided"),  # by luck of the seeds
+        (0.1, 0.2, (0.05, 0.15), "undecided"),  # by luck of the users
+        (0.1, 0.001, (None, None), "yes"),
+    ],
+)
+def test_a_claim_holds_over_users_and_over_seeds(
+    difference: float, p: float, seeds: tuple[float | None, float | None], expected: str
+) -> None:
+    assert Contrast("a", "b", difference, 0.0, 0.2, p, Interval(difference, *seeds, 3)).holds == expected
 
 
 def test_of_errors_less_is_better() -> None:
