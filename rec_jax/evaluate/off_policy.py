@@ -178,8 +178,8 @@ def estimate(
 
     `model`: predicted rewards; give each round those of a model that was not fitted on it, or the estimates are too
     hopeful. `tau` is switch-dr's limit of w, `shrink` the lambda of dr-os.
-    InputError: unknown estimators, a model missing, shapes that do not fit, an action that the policy does not know,
-    chances that are negative or do not add up to 1, no resamples.
+    InputError: unknown estimators, a model missing or not finite, shapes that do not fit, an action that the policy
+    does not know, chances that are negative or do not add up to 1, a tau or shrink not above 0, no resamples.
     """
     m = len(log.action)
     _check_policy(policy, m)
@@ -191,6 +191,13 @@ def estimate(
         raise InputError(f"{', '.join(lacking)}: needs predicted rewards of every action in every round (model)")
     if model is not None and model.shape != policy.shape:
         raise InputError(f"predicted rewards {model.shape}: expected those of the policy's actions, {policy.shape}")
+    if model is not None and not np.isfinite(model).all():
+        row, action = np.argwhere(~np.isfinite(model))[0]
+        raise InputError(
+            f"round {row}, action {action}: predicted reward {model[row, action]}: expected a finite number"
+        )
+    if not (tau > 0 and shrink > 0):
+        raise InputError(f"tau {tau}, shrink {shrink}: expected numbers above 0")
     wrong = np.flatnonzero((log.action < 0) | (log.action >= policy.shape[1]))
     if len(wrong):
         raise InputError(
@@ -217,10 +224,13 @@ def slates(
     """The value of a slate policy: the sum over places of `place_weights` (1 each) times what they earn.
 
     `policy`: its chance of each place's logged action, given what stands above it, as `log.propensity` is.
-    InputError: shapes that do not fit, no resamples.
+    InputError: shapes that do not fit, chances outside 0 to 1, no resamples.
     """
     if policy.shape != log.reward.shape:
         raise InputError(f"a policy over {policy.shape}: expected the log's rounds and places, {log.reward.shape}")
+    if not ((policy >= 0) & (policy <= 1)).all():  # NaN as well
+        row, place = np.argwhere(~((policy >= 0) & (policy <= 1)))[0]
+        raise InputError(f"round {row}, place {place}: the policy's chance {policy[row, place]}: expected 0 to 1")
     m, k = log.reward.shape
     shares = np.ones(k) if place_weights is None else np.asarray(place_weights, np.float64)
     if shares.shape != (k,):

@@ -158,6 +158,12 @@ class Linear(NamedTuple):
         return jnp.einsum("nde,ne->nd", self.inverse, self.b)
 
 
+def check_context(width: int, context: Float[Array, "n a d"]) -> None:
+    """InputError: features of another width than those that a rule was made for; shapes alone are looked at."""
+    if context.shape[-1] != width:
+        raise InputError(f"context of width {context.shape[-1]}: the rule was made for features of width {width}")
+
+
 def _no_events(width: int, l2: float) -> Callable[[int], Linear]:
     if width < 1 or l2 <= 0:
         raise InputError(f"width {width}, l2 {l2}: expected features, and a penalty above 0")
@@ -176,10 +182,11 @@ def _regressed(state: Linear, arm: Int[Array, "n"], reward: Float[Array, "n"], c
 def lin_ucb(width: int, alpha: float = 1.0, l2: float = 1.0) -> Bandit:
     """θᵀx + alpha sqrt(xᵀ A⁻¹ x) (Li et al., WWW 2010, Algorithm 1, one model for all arms; features tell them apart).
 
-    InputError: no features, or no penalty.
+    InputError: no features, or no penalty; when it chooses, features of another width.
     """
 
     def choose(state: Linear, key: Key[Array, ""], context: Float[Array, "n a d"]) -> Int[Array, "n"]:
+        check_context(width, context)
         spread = jnp.einsum("nad,nde,nae->na", context, state.inverse, context)
         mean = jnp.einsum("nad,nd->na", context, state.weights)
         return _largest(key, mean + alpha * jnp.sqrt(jnp.maximum(spread, 0)))
@@ -190,10 +197,11 @@ def lin_ucb(width: int, alpha: float = 1.0, l2: float = 1.0) -> Bandit:
 def lin_ts(width: int, scale: float = 1.0, l2: float = 1.0) -> Bandit:
     """θ drawn from N(A⁻¹ b, scale² A⁻¹), then the largest θᵀx (Agrawal and Goyal, ICML 2013, Algorithm 1).
 
-    InputError: no features, or no penalty.
+    InputError: no features, or no penalty; when it chooses, features of another width.
     """
 
     def choose(state: Linear, key: Key[Array, ""], context: Float[Array, "n a d"]) -> Int[Array, "n"]:
+        check_context(width, context)
         noise = jax.random.normal(key, state.b.shape)
         # Rounding may leave the inverse a little less than positive definite.
         root = jnp.linalg.cholesky(state.inverse + 1e-7 * jnp.eye(noise.shape[1]))

@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from rec_jax.simulate.base import Observation
+from rec_jax.simulate.base import Observation, check_slate
 from rec_jax.simulate.draws import distinct
 
 
 def random_slates(params: Any, key: Key[Array, ""], observation: Observation, k: int) -> Int[Array, "n k"]:
-    """k different candidates in random order, every such slate as likely."""
+    """k different candidates in random order, every such slate as likely. InputError: there are fewer."""
     del params
     n, candidates, _ = observation.documents.shape
+    check_slate(k, candidates)
     return distinct(jax.random.bits(key, (n, k), jnp.uint32), candidates)
 
 
@@ -22,7 +23,9 @@ def best(scores: Float[Array, "n c"], k: int) -> Int[Array, "n k"]:
     """The k candidates with the highest scores, the best first; of equals the first.
 
     By k passes over the candidates: `lax.top_k` sorts each row, which for few candidates takes ten times as long.
+    InputError: there are fewer than k.
     """
+    check_slate(k, scores.shape[1])
     places = jnp.arange(scores.shape[1])
     found, left = list[Array](), scores
     for _ in range(k):

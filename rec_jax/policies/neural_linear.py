@@ -21,7 +21,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rec_jax.errors import InputError
-from rec_jax.policies.bandits import Bandit
+from rec_jax.policies.bandits import Bandit, check_context
 
 
 class Features(nn.Module):
@@ -96,6 +96,7 @@ def neural_linear(
         )
 
     def choose(state: State, key: Key[Array, ""], context: Float[Array, "n a d"]) -> Int[Array, "n"]:
+        check_context(width, context)
         features = jax.vmap(lambda params, x: module.apply(params, x)[0])(state.params, context)
         theta = drawn(state.belief, key, l2, prior)
         return jnp.argmax(jnp.einsum("naw,nw->na", features, theta), axis=1).astype(jnp.int32)

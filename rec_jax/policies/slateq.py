@@ -20,6 +20,7 @@ Where this differs from the paper:
    2016). The policy that is served goes by their mean.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -92,7 +93,7 @@ class SlateQ:
     """Exponent of the weights that make up for the priorities."""
 
     def __post_init__(self) -> None:
-        for name in ("discount", "explore", "explore_last", "target_rate"):
+        for name in ("discount", "explore", "explore_last", "target_rate", "priority", "correction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected a share, from 0 to 1")
         if not 0 < self.share <= 1:
@@ -100,6 +101,10 @@ class SlateQ:
         for name in ("steps_ahead", "batch", "users", "target_every", "torso_width", "ensemble"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected at least 1")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate {self.learning_rate}: expected a number above 0")
+        if not self.layers or min(self.layers) < 1:
+            raise InputError(f"layers {self.layers}: expected at least one, of at least one unit")
         if not self.steps_ahead < self.warmup <= self.remembered:
             raise InputError(
                 f"warmup {self.warmup}: expected more than steps_ahead ({self.steps_ahead}) and at most remembered "

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
+LARGEST = 5.5
+"""No normal draw is further from 0."""
 BIAS = 1e-4
 """At most by this share may two whole numbers differ in probability."""
 
@@ -16,7 +18,7 @@ def uniform(bits: UInt32[Array, "*s"]) -> Float[Array, "*s"]:
 
 
 def normal(bits: UInt32[Array, "*s"]) -> Float[Array, "*s"]:
-    """Standard normal, by the inverse of its distribution function; never beyond 5.5 in size."""
+    """Standard normal, by the inverse of its distribution function; never beyond LARGEST in size."""
     return jnp.float32(math.sqrt(2)) * jax.lax.erf_inv(2 * uniform(bits) - 1)
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.simulate.base import Observation, Response, check_slate
 from rec_jax.simulate.choice import ChoiceModel, Proportional, choose
-from rec_jax.simulate.draws import digits, normal, uniform, words_of
+from rec_jax.simulate.draws import LARGEST, digits, normal, uniform, words_of
 
 
 class Users(NamedTuple):
@@ -60,10 +60,15 @@ class InterestEvolution:
     """Whether a policy sees the share of the budget that is left. RecSim hides it, but shows what it follows from: how
     long was watched, and how good it was."""
     name: str = "interest_evolution"
-    ends: bool = True
 
     def __post_init__(self) -> None:
         check_slate(self.slate, self.candidates)
+
+    @property
+    def ends(self) -> bool:
+        """Whether every document takes more time than it gives back, and choosing none takes some."""
+        best = self.quality_range + LARGEST * self.quality_sd
+        return self.refund * best < 1 and self.step_penalty > 0
 
     @property
     def user_width(self) -> int:

@@ -154,6 +154,8 @@ def test_bad_slate_logs_are_refused() -> None:
     log = SlateLog(np.ones((2, 2)), np.ones((2, 2)))
     with pytest.raises(InputError, match="a policy over"):
         slates(log, np.ones((2, 3)))
+    with pytest.raises(InputError, match="round 1, place 0: the policy's chance nan: expected 0 to 1"):
+        slates(log, np.array([[0.5, 0.5], [np.nan, 0.5]]))
     with pytest.raises(InputError, match="3 place_weights"):
         slates(log, np.ones((2, 2)), (1.0, 1.0, 1.0))
 
@@ -169,6 +171,8 @@ def test_bad_slate_logs_are_refused() -> None:
         (np.full((2, 2), 0.5), {"estimators": ("snisp",)}, "did you mean snips"),
         (np.full((2, 2), 0.5), {"model": np.ones((2, 3))}, "expected those of the policy's actions"),
         (np.full((2, 2), 0.5), {"estimators": ("ips",), "resamples": 0}, "resamples = 0"),
+        (np.full((2, 2), 0.5), {"model": np.array([[1, 1], [1, np.nan]])}, "round 1, action 1: predicted reward nan"),
+        (np.full((2, 2), 0.5), {"estimators": ("ips",), "shrink": 0.0}, "shrink 0.0: expected numbers above 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(policy: np.ndarray, given: dict[str, Any], part: str) -> None:

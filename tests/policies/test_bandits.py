@@ -12,6 +12,7 @@ from jaxtyping import Array
 from rec_jax.errors import InputError
 from rec_jax.policies import bandits
 from rec_jax.policies.bandits import Bandit, Linear, Pulls
+from rec_jax.policies.neural_linear import neural_linear
 
 COUNT = [[3.0, 10.0, 7.0], [1.0, 1.0, 30.0]]
 TOTAL = [[1.0, 6.0, 5.0], [1.0, 0.0, 15.0]]
@@ -162,6 +163,12 @@ def test_thompson_and_kl_ucb_lose_less_than_ucb1() -> None:
     assert lost["thompson"] < 0.8 * lost["ucb1"]
 
 
+def asked(bandit: Bandit) -> Bandit:
+    """After one choice among four arms with two features."""
+    bandit.choose(bandit.init(1), jax.random.key(0), jnp.ones((1, 4, 2)))
+    return bandit
+
+
 @pytest.mark.parametrize(
     ("made", "part"),
     [
@@ -169,6 +176,9 @@ def test_thompson_and_kl_ucb_lose_less_than_ucb1() -> None:
         (lambda: bandits.epsilon_greedy(2, 1.5), "epsilon 1.5"),
         (lambda: bandits.thompson(2, (0.0, 1.0)), "prior"),
         (lambda: bandits.lin_ucb(3, l2=0.0), "l2 0.0"),
+        (lambda: asked(bandits.lin_ucb(3)), "context of width 2: the rule was made for features of width 3"),
+        (lambda: asked(bandits.lin_ts(3)), "context of width 2: the rule was made for features of width 3"),
+        (lambda: asked(neural_linear(3)), "context of width 2: the rule was made for features of width 3"),
     ],
 )
 def test_impossible_settings_are_refused(made: Callable[[], Bandit], part: str) -> None:

@@ -287,6 +287,9 @@ def test_names_are_the_papers() -> None:
         ({"share": 0.0}, "share 0.0: expected more than 0"),
         ({"warmup": 1, "steps_ahead": 1}, "warmup 1: expected more than steps_ahead"),
         ({"warmup": 5000}, "at most remembered"),
+        ({"learning_rate": 0.0}, "learning_rate 0.0: expected a number above 0"),
+        ({"priority": -0.5}, "priority -0.5: expected a share"),
+        ({"layers": ()}, "layers .*: expected at least one"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], part: str) -> None:

@@ -193,6 +193,15 @@ def test_bad_settings_are_refused() -> None:
         InterestExploration(quality_mean=(1.0,))
     with pytest.raises(InputError, match="sessions never end; give a limit of steps"):
         episodes(InterestExploration(), partial(random_slates, k=2), None, jax.random.key(0), 3)
+    generous = InterestEvolution(quality_range=4.0)  # its best documents give back more time than they take
+    assert InterestEvolution().ends
+    assert not generous.ends
+    with pytest.raises(InputError, match="sessions never end; give a limit of steps"):
+        episodes(generous, partial(random_slates, k=2), None, jax.random.key(0), 3)
+    seen = generous.observe(generous.reset(jax.random.key(0), 2))
+    for act in (partial(random_slates, k=11), scored(interest, 11)):
+        with pytest.raises(InputError, match="slate 11: expected from 1 to 10"):
+            act(None, jax.random.key(0), seen)
 
 
 def test_the_best_come_first_and_of_equals_the_first() -> None:
