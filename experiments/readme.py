@@ -215,6 +215,7 @@ def offline_rl(record: dict[str, Any]) -> str:
         lines.append(
             f"| {name} | {' | '.join(cells)} | {value['values'][name]['return'][0]:.2f}{of.get((name, 'return'), '')} |"
         )
+    earned = [test["verdict"] for test in value["tests"]]
     others = ", ".join(
         f"{name} {value['values'][name]['return'][0]:.2f}" for name in ("random", "popularity", "best predicted")
     )
@@ -222,7 +223,9 @@ def offline_rl(record: dict[str, Any]) -> str:
         "",
         f"{record['data']['name']}, {record['trials']} trials on validation and {record['seeds']} seeds each; ▲ ▽ = "
         f"against the same model alone (paired, Holm-adjusted). In the fitted users besides: {others}. "
-        f"{record['conclusion']} [Table](experiments/records/offline_rl/table.md), "
+        f"{record['conclusion']} In the fitted users {len(earned)} comparisons (return, clicks a slate, likes a click) "
+        f"bring {earned.count('better')} better and {earned.count('worse')} worse, over sessions and not over seeds. "
+        "[Table](experiments/records/offline_rl/table.md), "
         "[record](experiments/records/offline_rl/record.json), [value](experiments/records/offline_rl/value.json).",
     ]
     return "\n".join(lines)
