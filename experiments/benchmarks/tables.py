@@ -60,6 +60,7 @@ CASES: dict[str, Case] = {
     "neumf-8, the table's 51 positives": Case(lambda: neumf(8, True, 51)),
     "neumf-64, dense": Case(lambda: neumf(64, False)),
     "neumf-64, sparse rows": Case(lambda: neumf(64, True)),
+    "neumf-64, the table's 51 positives": Case(lambda: neumf(64, True, 51)),
     "mf-192": Case(lambda: matrix_factorisation(192), epochs=256),
     "dmf, 30,000 positives": Case(lambda: dmf("1m", True), epochs=40),
 }
