@@ -88,7 +88,7 @@ def cells() -> list[Cell]:
     found.append(Cell("neumf-8-dense", dense, minutes=12))
     anything = replace(eight, loss=replace(eight.loss, exclude_positives=False))
     found.append(Cell("neumf-8-negatives-from-all", anything, minutes=3))
-    for factors, minutes_ in ((8, 8), (16, 15), (32, 30)):
+    for factors, minutes_ in ((8, 8), (16, 15)):
         adam = trained("neumf", factors=factors, pretrain_epochs=EPOCHS)
         found.append(Cell(f"neumf-{factors}-pretrained-adam", adam, minutes=minutes_))
     plain = replace(PROTOCOL, choice_seed=0, trace_test=False)
