@@ -68,12 +68,16 @@ def _table(paper: Standing, papers: Sequence[Standing]) -> list[str]:
         if line is not None or value is not None:
             ours = _ours(line, paper.about.shown, epochs)
             rows.append("| " + " | ".join([name, _published(value), *ours, said]) + " |")
-    for of_other in (other for other in papers if other.name == paper.about.baselines):
-        for name, line in of_other.baselines.items():
-            ours = _ours(line, paper.about.shown, epochs)
-            link = f"{name}, of [{of_other.name}](../{of_other.name}/README.md)"
-            rows.append("| " + " | ".join([link, "–", *ours, ""]) + " |")
+    lender = paper.about.baselines
+    for name, line in _lent(paper, papers).items():
+        ours = _ours(line, paper.about.shown, epochs)
+        rows.append("| " + " | ".join([f"{name}, of [{lender}](../{lender}/README.md)", "–", *ours, ""]) + " |")
     return rows
+
+
+def _lent(paper: Standing, papers: Sequence[Standing]) -> dict[str, Line]:
+    """The baselines of another paper on the same split, where paper.toml names one."""
+    return next((of.baselines for of in papers if of.name == paper.about.baselines), {})
 
 
 def _ours(line: Line | None, shown: tuple[str, str], epochs: bool) -> list[str]:
@@ -137,11 +141,8 @@ def _legend(paper: Standing, papers: Sequence[Standing]) -> list[str]:
 
 def _searches(paper: Standing, papers: Sequence[Standing]) -> list[str]:
     """How many trials on validation chose the hyper-parameters of which cells."""
-    lines = dict(paper.lines)
-    for of_other in (other for other in papers if other.name == paper.about.baselines):
-        lines |= of_other.baselines
     by_trials: dict[int, list[str]] = {}
-    for name, line in lines.items():
+    for name, line in {**paper.lines, **_lent(paper, papers)}.items():
         if line.trials and AT not in name:
             by_trials.setdefault(line.trials, []).append(name)
     said = [f"{trials} trials: {', '.join(names)}" for trials, names in sorted(by_trials.items())]

@@ -114,7 +114,12 @@ def curves_of(of_seed: Mapping[int, Record]) -> list[list[dict[str, float]]]:
 
 def values_of(of_seed: Mapping[int, Record], metric: str) -> np.ndarray:
     """A metric by user, averaged over seeds."""
-    return np.mean([records.unpack(r["per_user"][metric]) for r in of_seed.values()], axis=0)
+    return _by_seed(of_seed, metric).mean(axis=0)
+
+
+def _by_seed(of_seed: Mapping[int, Record], metric: str) -> np.ndarray:
+    """A metric by seed and user."""
+    return np.stack([records.unpack(r["per_user"][metric]) for r in of_seed.values()])
 
 
 def _mean(values: list[float]) -> Mean:
@@ -154,18 +159,11 @@ def tested(counted: Mapping[str, Mapping[int, Record]], claim: Claim) -> list[Co
     """The claim's pairs of which both cells are on record: paired randomisation tests over users, Holm-adjusted, and
     intervals over seeds.
     """
-    pairs = {
-        (a, b): (values_of(counted[a], claim.metric), values_of(counted[b], claim.metric))
-        for a, b in claim.pairs
-        if a in counted and b in counted
-    }
-    over_seeds = {cell: _by_seed(counted[cell], claim.metric) for pair in pairs for cell in pair}
+    pairs = [(a, b) for a, b in claim.pairs if a in counted and b in counted]
+    values = {cell: _by_seed(counted[cell], claim.metric) for pair in pairs for cell in pair}
+    over_users = {(a, b): (values[a].mean(axis=0), values[b].mean(axis=0)) for a, b in pairs}
+    over_seeds = {cell: np.nanmean(of, axis=1).tolist() for cell, of in values.items()}
     return [
         Contrast(a, b, of.difference, of.low, of.high, of.p_holm, seed_difference(over_seeds[a], over_seeds[b]))
-        for (a, b), of in compare_pairs(pairs, RESAMPLES).items()
+        for (a, b), of in compare_pairs(over_users, RESAMPLES).items()
     ]
-
-
-def _by_seed(of_seed: Mapping[int, Record], metric: str) -> list[float]:
-    """A metric's means over users, a seed each."""
-    return [float(np.nanmean(records.unpack(record["per_user"][metric]))) for record in of_seed.values()]

@@ -7,7 +7,7 @@ was pre-trained goes on by plain gradient descent, as in the paper; their comman
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from papers_repro.baselines import baseline_cells
 from papers_repro.paper import Cell
@@ -41,10 +41,10 @@ def trained(model: str, negatives: int = 4, data: str = "ml-1m-ncf", **architect
     return replace(experiment, architecture=replace(experiment.architecture, **architecture))
 
 
-def pretrained(factors: int, data: str = "ml-1m-ncf") -> Experiment:
-    """NeuMF from GMF and MLP, trained on by plain gradient descent (Sec. 3.4.1)."""
+def pretrained(factors: int, data: str = "ml-1m-ncf", optimizer: Literal["sgd", "adam"] = "sgd") -> Experiment:
+    """NeuMF from GMF and MLP, trained on by plain gradient descent (Sec. 3.4.1) unless said."""
     experiment = trained("neumf", data=data, factors=factors, pretrain_epochs=EPOCHS)
-    return replace(experiment, optimization=replace(experiment.optimization, optimizer="sgd"))
+    return replace(experiment, optimization=replace(experiment.optimization, optimizer=optimizer))
 
 
 def _seeds(depth: int, factors: int) -> int:
@@ -89,7 +89,7 @@ def cells() -> list[Cell]:
     anything = replace(eight, loss=replace(eight.loss, exclude_positives=False))
     found.append(Cell("neumf-8-negatives-from-all", anything, minutes=3))
     for factors, minutes_ in ((8, 8), (16, 15)):
-        adam = trained("neumf", factors=factors, pretrain_epochs=EPOCHS)
+        adam = pretrained(factors, optimizer="adam")
         found.append(Cell(f"neumf-{factors}-pretrained-adam", adam, minutes=minutes_))
     plain = replace(PROTOCOL, choice_seed=0, trace_test=False)
     found += baseline_cells(BASELINES, "ml-1m-ncf", plain, STOPPING)

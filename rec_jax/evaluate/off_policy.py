@@ -228,9 +228,10 @@ def slates(
     """
     if policy.shape != log.reward.shape:
         raise InputError(f"a policy over {policy.shape}: expected the log's rounds and places, {log.reward.shape}")
-    if not ((policy >= 0) & (policy <= 1)).all():  # NaN as well
-        row, place = np.argwhere(~((policy >= 0) & (policy <= 1)))[0]
-        raise InputError(f"round {row}, place {place}: the policy's chance {policy[row, place]}: expected 0 to 1")
+    wrong = np.flatnonzero(~((policy >= 0) & (policy <= 1)))  # NaN as well
+    if len(wrong):
+        at = int(wrong[0])
+        raise InputError(f"{_place(at, policy)}: the policy's chance {policy.flat[at]}: expected 0 to 1")
     m, k = log.reward.shape
     shares = np.ones(k) if place_weights is None else np.asarray(place_weights, np.float64)
     if shares.shape != (k,):

@@ -159,13 +159,9 @@ def _sparse(row: np.ndarray, column: np.ndarray, value: np.ndarray, n: int) -> d
 
 def dense(ratings: dict[str, Any], ids: Int[Array, "b"], width: int) -> Float[Array, "b w"]:
     """The rows `ids` of a sparse matrix, zeros filled in."""
-    start = ratings["start"]
+    start, rows = ratings["start"], jnp.arange(len(ids))[:, None]
     place = start[ids][:, None] + ratings["places"]
-    inside = place < start[ids + 1][:, None]
-    place = jnp.minimum(place, len(ratings["column"]) - 1)
-    column = jnp.where(inside, ratings["column"][place], width)
-    rows = jnp.arange(len(ids))[:, None]
-    return jnp.zeros((len(ids), width)).at[rows, column].set(ratings["value"][place], mode="drop")
+    return _filled(ratings, place, start[ids + 1][:, None], rows, (len(ids), width))
 
 
 def dense_block(ratings: dict[str, Any], first: Int[Array, ""], width: int) -> Float[Array, "_ w"]:
@@ -177,7 +173,18 @@ def dense_block(ratings: dict[str, Any], first: Int[Array, ""], width: int) -> F
     start = ratings["start"]
     last = jnp.minimum(first + BLOCK, len(start) - 1)
     place = start[first] + ratings["block_places"]
-    inside = place < start[last]
+    return _filled(ratings, place, start[last], ratings["row"][place] - first, (BLOCK, width))
+
+
+def _filled(
+    ratings: dict[str, Any],
+    place: Int[Array, "*s"],
+    end: Int[Array, "..."],
+    row: Int[Array, "..."],
+    shape: tuple[int, int],
+) -> Float[Array, "_ w"]:
+    """Zeros, and the values whose places are before `end`, each in its row; what `row` says of other places is lost."""
+    inside = place < end
     place = jnp.minimum(place, len(ratings["column"]) - 1)
-    column = jnp.where(inside, ratings["column"][place], width)
-    return jnp.zeros((BLOCK, width)).at[ratings["row"][place] - first, column].set(ratings["value"][place], mode="drop")
+    column = jnp.where(inside, ratings["column"][place], shape[1])
+    return jnp.zeros(shape).at[row, column].set(ratings["value"][place], mode="drop")
