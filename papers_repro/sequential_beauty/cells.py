@@ -3,8 +3,8 @@
     python -m papers_repro run sequential_beauty --cells 'sasrec-*'      (about 15 minutes a cell on one core)
 
 The settings are those of the published rows: width 64, the last 50 events, dropout .2 (SASRec with one negative: .5, as
-in S3-Rec's code), 128 users a step, Adam at .001, at most 200 epochs;
-HSTU, eSASRec and SASRec with sampled softmax have one block and 256 negatives. Validation in full chooses the epoch.
+in S3-Rec's code), 128 users a step, Adam at .001, at most 200 epochs; HSTU, eSASRec and SASRec with sampled softmax
+have one block and 256 negatives. Validation in full chooses among every second epoch.
 """
 
 from dataclasses import replace

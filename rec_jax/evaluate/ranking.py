@@ -14,7 +14,7 @@ from rec_jax.data.histories import Histories
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError, UndefinedScore
 from rec_jax.evaluate.protocol import Questions
-from rec_jax.models.base import Query, Scorer, power_of_two
+from rec_jax.models.base import GROUP, Query, Scorer, power_of_two
 from rec_jax.workers import side_by_side
 
 # Scores held at once: 2^19 pairs are 2 MB, times an MLP's widest layer of 64 a transient of 128 MB.
@@ -47,6 +47,7 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
     """
     width = len(questions.excluded) if questions.candidates is None else max(map(len, questions.candidates))
     b = max(1, min(len(questions.user), PAIRS_PER_BATCH // width))
+    b -= b % GROUP if b > GROUP else 0  # whole groups, for models that read histories in these
     # Users with as many positives, and histories as long, are ranked together, so that little is padded.
     keys = [np.array([len(p) for p in questions.positives])]
     if scorer.reads and questions.known is not None:

@@ -68,16 +68,16 @@ def one_by_one(function: Callable[[Any], Array], users: Any) -> Array:
     return jax.vmap(function)(users)
 
 
-def in_groups(function: Callable[..., Array], *users: Array) -> Array:
-    """`function` of arrays whose first axis is that of users, a few users at a time on a CPU.
+def in_groups(function: Callable[..., Array], *users: Any) -> Array:
+    """`function` of arrays, or pytrees of them, whose first axis is that of users, a few users at a time on a CPU.
 
-    There the layers over their pairs of a candidate and an event, which are made again for the gradient, stay in the
-    processor's cache: those of a whole batch take five times the time.
+    There the layers over their pairs of a candidate and an event, or over their events, which are made again for the
+    gradient, stay in the processor's cache: those of a whole batch take up to five times the time.
     """
-    b = len(users[0])
+    b = len(jax.tree.leaves(users)[0])
     if jax.default_backend() != "cpu" or b % GROUP:
         return function(*users)
-    groups = tuple(of.reshape(b // GROUP, GROUP, *of.shape[1:]) for of in users)
+    groups = jax.tree.map(lambda of: of.reshape(b // GROUP, GROUP, *of.shape[1:]), users)
     found = jax.lax.map(jax.checkpoint(lambda group: function(*group)), groups)
     return found.reshape(b, *found.shape[2:])
 

@@ -48,6 +48,8 @@ class NextItem:
     """States and items have length 1, so that scores are cosines."""
     temperature: float = 1.0
     """Scores are divided by this."""
+    bfloat16: bool = False
+    """The products of softmax, over the whole catalogue, are of numbers rounded to bfloat16, added up in float32."""
 
 
 def next_item(module: SequenceModel, config: NextItem, data: TrainData, batch_size: int) -> Recommender:
@@ -114,6 +116,8 @@ def check_loss(config: NextItem) -> None:
             "--logq is for --loss sampled-softmax with --negatives-from popularity or in-batch: "
             "evenly drawn negatives need no correction"
         )
+    if config.bfloat16 and config.loss != "softmax":
+        raise InputError(f"--bfloat16 is for --loss softmax, not {config.loss}: elsewhere products are few")
     if config.normalised and config.loss in ("bce", "gbce") and config.temperature == 1:
         raise InputError("--normalised: cosines alone cannot tell positives from negatives; add --temperature 0.05")
 
@@ -171,7 +175,7 @@ def row_loss(config: NextItem, n_items: int) -> RowLoss:
         weight = jnp.where(batch.target >= 0, batch.weight.reshape(len(batch.weight), -1), 0.0).reshape(-1)
         target = jnp.maximum(target, 0)
         if config.loss == "softmax":
-            return softmax_cross_entropy(states, vectors, target, weight)
+            return softmax_cross_entropy(states, vectors, target, weight, config.bfloat16)
         positive = (states * vectors[target]).sum(-1)
         if config.negatives_for == "user":
             of_user = states.reshape(*batch.target.shape, -1)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.data.histories import last_places
 from rec_jax.errors import InputError
-from rec_jax.models.base import Leaf, Query, Stream
+from rec_jax.models.base import Leaf, Query, Stream, in_groups
 from rec_jax.models.layers import unit
 from rec_jax.models.sequence import SequenceModel
 from rec_jax.objectives.base import Extra, Loss, Params, Recommender, TrainData
@@ -138,7 +138,11 @@ def build_sequences(
         return {"params": params, "items": vectors(applied(params, method="item_vectors"))}
 
     def last(cache: Any, query: Query) -> Float[Array, "b d"]:
-        state = applied(cache["params"], query, method="last")
+        def of(users: Query) -> Float[Array, "b d"]:
+            return applied(cache["params"], users, method="last")
+
+        # A recurrent model's steps are as many for few users as for many.
+        state = of(query) if module.recurrent else in_groups(of, query)
         return unit(state) if normalised else state
 
     def scores(cache: Any, query: Query) -> Float[Array, "b n"]:

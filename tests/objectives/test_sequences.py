@@ -178,6 +178,7 @@ def test_where_negatives_come_from() -> None:
         ({"normalised": True}, "add --temperature"),
         ({"calibration": 1.5, "loss": "gbce"}, "--calibration 1.5"),
         ({"temperature": 0.0}, "--temperature 0.0"),
+        ({"bfloat16": True}, "--bfloat16 is for --loss softmax"),
         ({"batch_size": 39}, "--batch-size 39 is larger than the 38 users"),
     ],
 )

@@ -49,6 +49,29 @@ def test_the_gradient_is_the_plain_one_s(at_once: int, monkeypatch: pytest.Monke
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_rounded_to_bfloat16_it_is_the_formula_s_of_rounded_numbers() -> None:
+    """The target's own score is not rounded; the shares in the gradient are, to 2^-8 of each."""
+    states, vectors, target, weight = drawn()
+    expected, of_states = 0.0, np.zeros((M, D))
+    items = np.asarray(jnp.asarray(vectors, jnp.bfloat16), np.float64)
+    rounded = np.asarray(jnp.asarray(states, jnp.bfloat16), np.float64)
+    for r, (t, w) in enumerate(zip(target, weight.tolist())):
+        scores = [math.fsum(a * b for a, b in zip(rounded[r], e)) for e in items]
+        total = math.fsum(map(math.exp, scores))
+        expected += w * (math.log(total) - float(states[r].astype(np.float64) @ vectors[t].astype(np.float64)))
+        of_states[r] = w * sum(math.exp(s) / total * e for s, e in zip(scores, items)) - w * vectors[t]
+    arguments = [jnp.asarray(x) for x in (target, weight)]
+
+    def found(states: jax.Array) -> jax.Array:
+        return softmax_cross_entropy(states, jnp.asarray(vectors), *arguments, True)
+
+    value, gradient = jax.value_and_grad(found)(jnp.asarray(states))
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(gradient, of_states, atol=2**-8 * weight.max())
+    plain = softmax_cross_entropy(jnp.asarray(states), jnp.asarray(vectors), *arguments)
+    assert float(value) != float(plain)
+
+
 @pytest.mark.parametrize("at_once", [1, 5 * N, 2**19])
 def test_the_best_item_is_the_loop_s(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two equal items the first."""
