@@ -139,7 +139,7 @@ class Runtime:
     resume: bool = False
     """Go on from the newest good checkpoint in the run's folder, or start where there is none."""
     devices: int | None = None
-    """How many of the devices to train on (default: all of all processes)."""
+    """How many of the devices to train on (default: all of all processes); of a CPU's cores, so many are made."""
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
     """Weights & Biases: 'auto' is online where you are logged in, else offline (sync later with `wandb sync`)."""
     wandb_project: str = "rec_jax"

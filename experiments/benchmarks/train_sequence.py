@@ -44,13 +44,15 @@ from rec_jax.objectives.next_item import NextItem
 from rec_jax.problem import pose
 from rec_jax.randomness import host_rng
 from rec_jax.tracking.certificate import code_state, machine
-from rec_jax.train.devices import Devices
+from rec_jax.train.devices import Devices, share_cores
 from rec_jax.training import scorer_of
+from rec_jax.workers import cores
 
 USERS, ITEMS = 6040, 3416
 CASES: dict[str, dict[str, Any]] = {
     "BCE, width 50": {"architecture": SASRecConfig(), "loss": NextItem(exclude_positives=True)},
     "cross-entropy, width 64": {"architecture": SASRecConfig(width=64), "loss": NextItem(loss="softmax")},
+    "cross-entropy, bfloat16": {"architecture": SASRecConfig(width=64), "loss": NextItem("softmax", bfloat16=True)},
 }
 RACE = SASRecConfig(width=64, max_length=50)
 
@@ -90,7 +92,8 @@ def real_or_random(data_dir: Path) -> tuple[str, Interactions, int, int]:
 
 
 def case_of(case: str, data_dir: Path, epochs: int) -> dict[str, Any]:
-    """A case's epochs, in a process of its own."""
+    """A case's epochs, in a process of its own, on as many devices as cores."""
+    share_cores(cores())
     _, log, users, items = real_or_random(data_dir)
     return timed(registry.experiment("sasrec", **CASES[case]), TrainData.of(log, users, items), epochs)
 

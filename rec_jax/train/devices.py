@@ -4,6 +4,7 @@ Embedding tables split over devices will come in behind the same functions, by `
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +60,24 @@ def connect(coordinator: str | None, processes: int, process_id: int) -> None:
         jax.distributed.initialize(coordinator, processes, process_id)
 
 
+def share_cores(count: int) -> None:
+    """Make `count` devices of a CPU; must come before jax is used. Where it was used or told how many, or has an
+    accelerator, nothing happens.
+
+    Two devices on two cores train a small network in three quarters of the time that one device on both takes: most of
+    its products are too short to be shared by two cores.
+    """
+    with suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", count)
+
+
 def select(count: int | None, batch_size: int) -> Devices:
     """The first `count` devices (default: all). InputError: too few there, or the batch cannot be shared evenly."""
     available = jax.local_devices()
     if count is not None and jax.process_count() > 1:
         raise InputError("--devices is for one process; several processes train on all devices of each")
     if count is not None and not 1 <= count <= len(available):
-        hint = " (on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N)" if count > 1 else ""
-        raise InputError(f"--devices {count}: this process has {len(available)} device(s){hint}")
+        raise InputError(f"--devices {count}: this process has {len(available)} device(s)")
     local = available[:count]
     total = len(local) * jax.process_count()
     if batch_size % total:

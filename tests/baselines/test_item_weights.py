@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from rec_jax.baselines import base
 from rec_jax.baselines.base import COLUMN_NUMBERS, from_item_weights, gram, matrix, top_of_columns, train_matrix
 from rec_jax.baselines.ease import EASEConfig, ease_weights, fit_ease
 from rec_jax.baselines.graph import walk_weights
@@ -71,7 +72,9 @@ def test_ease_is_a_ridge_regression_of_each_item_on_the_others(history: sp.csr_m
         assert found[i, i] == 0
 
 
-def test_scores_are_sums_over_the_history(history: sp.csr_matrix) -> None:
+@pytest.mark.parametrize("short", [0, 10**9], ids=["an event after the other", "one product"])
+def test_scores_are_sums_over_the_history(history: sp.csr_matrix, short: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "SHORT", short)
     weights = np.random.default_rng(0).normal(size=(history.shape[1],) * 2)
     scorer = from_item_weights("w", history, weights)
     users = jnp.array([0, 29, 7])
@@ -82,7 +85,9 @@ def test_scores_are_sums_over_the_history(history: sp.csr_matrix) -> None:
     np.testing.assert_allclose(given, np.take_along_axis(expected, np.asarray(ids), 1), rtol=1e-4, atol=1e-5)
 
 
-def test_a_history_may_be_weighted(history: sp.csr_matrix) -> None:
+@pytest.mark.parametrize("short", [0, 10**9], ids=["an event after the other", "one product"])
+def test_a_history_may_be_weighted(history: sp.csr_matrix, short: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "SHORT", short)
     weights = np.random.default_rng(0).normal(size=(history.shape[1],) * 2)
     scale = sp.diags(np.arange(1.0, history.shape[0] + 1))
     scorer = from_item_weights("w", history, weights, lambda x: (scale @ x).tocsr())
