@@ -16,6 +16,7 @@ from rec_jax.config import Experiment, Protocol, Runtime, Stopping
 from rec_jax.data.own import OWN_FORMATS, Columns
 from rec_jax.data.prepare import Preparation
 from rec_jax.errors import Diverged, InputError
+from rec_jax.train.devices import share_cores
 from rec_jax.workers import keep_programs
 
 T = TypeVar("T")
@@ -24,8 +25,16 @@ FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 
 
 def parse_options(options: type[T], argv: Sequence[str], prog: str, description: str | None) -> T:
-    """Read the flags of a dataclass that nests those of a configuration."""
-    return tyro.cli(options, args=list(argv), prog=prog, description=description, config=FLAT)
+    """Read the flags of a dataclass that nests those of a configuration. InputError: devices that cannot be made."""
+    found = tyro.cli(options, args=list(argv), prog=prog, description=description, config=FLAT)
+    _make_devices(getattr(found, "runtime", None))
+    return found
+
+
+def _make_devices(runtime: Runtime | None) -> None:
+    """Of a CPU's cores, where one process is to train on so many devices."""
+    if runtime is not None and runtime.devices is not None and runtime.processes == 1 and runtime.coordinator is None:
+        share_cores(runtime.devices)
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ def parse_job(argv: Sequence[str], prog: str, description: str, runtime: Runtime
         config=(*FLAT, tyro.conf.SuppressFixed),
     )
     job = _whole(found) if isinstance(found, BaselineJob) else found
+    _make_devices(job.runtime)
     return dataclasses.replace(job, experiment=dataclasses.replace(job.experiment, data=named(job.experiment.data)))
 
 

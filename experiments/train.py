@@ -19,15 +19,13 @@ from rec_jax.run import Outcome, run, shown_k
 from rec_jax.tracking.console import ProgressBar, estimate, results_table
 from rec_jax.tracking.plots import learning_curves
 from rec_jax.tracking.rundir import RunDir
-from rec_jax.train.devices import connect, is_writer, share_cores
+from rec_jax.train.devices import connect, is_writer
 
 
 def train(argv: Sequence[str]) -> None:
     """Read the flags, run, print."""
     job = parse_job(argv, "python -m experiments.train", __doc__ or "")
     experiment, runtime = job.experiment, job.runtime
-    if runtime.devices is not None and runtime.processes == 1 and runtime.coordinator is None:
-        share_cores(runtime.devices)
     connect(runtime.coordinator, runtime.processes, runtime.process_id)
     runtime = dataclasses.replace(runtime, run_dir=runtime.run_dir or runtime.runs / experiment.name)
     console = Console()

@@ -45,6 +45,8 @@ class Published:
     banded: tuple[str, ...] = ("hr@10",)
     at_least: dict[str, float] = field(default_factory=dict)
     """Ours must reach these values instead."""
+    target: bool = False
+    """The values are another system's, to be passed: the cell does not count among the published ones."""
     beside: dict[str, float] = field(default_factory=dict)
     """The best tuned baseline of the published table: where splits differ, the distance to it is what is judged."""
     against: str = "chosen on validation"
@@ -66,11 +68,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Series:
-    """A panel of the plot: cells along an axis."""
+    """A panel of the plot: cells along an axis, or, without `x`, side by side under their names."""
 
     title: str
     cells: tuple[str, ...]
-    x: tuple[float, ...]
+    x: tuple[float, ...] = ()
     xlabel: str = "factors"
     metric: str = "hr@10"
 

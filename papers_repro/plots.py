@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from papers_repro.paper import Paper, Published, Record, Series
+from papers_repro.paper import AT, Paper, Published, Record, Series
 from papers_repro.verdicts import Line, Mean, curves_of
 from rec_jax.tracking.plots import picture
 
@@ -16,10 +16,10 @@ COLUMNS = 4
 
 
 @contextmanager
-def _panels(path: Path, panels: int, columns: int) -> Iterator[tuple[Any, list[Any]]]:
-    """A picture of so many panels; what is over in the last row stays empty."""
+def _panels(path: Path, panels: int, columns: int, width: float = 3.3) -> Iterator[tuple[Any, list[Any]]]:
+    """A picture of so many panels, so many inches wide each; what is over in the last row stays empty."""
     rows = -(-panels // columns)
-    with picture(path, (3.3 * columns, 2.7 * rows), rows, columns) as (figure, axes):
+    with picture(path, (width * columns, (2.7 if width == 3.3 else 3.6) * rows), rows, columns) as (figure, axes):
         for unused in axes[panels:]:
             unused.set_axis_off()
         yield figure, axes[:panels]
@@ -28,7 +28,8 @@ def _panels(path: Path, panels: int, columns: int) -> Iterator[tuple[Any, list[A
 def series(paper: Paper, lines: Mapping[str, Line], judged: Mapping[str, Published], path: Path, ours: str) -> None:
     """A panel a series: published values (open), ours by the best epoch on test and by validation's, with intervals."""
     count = max(1, len(paper.series))
-    with _panels(path, count, min(COLUMNS, count)) as (figure, panels):
+    width = max([3.3, *(0.4 * len(of.cells) for of in paper.series if not of.x)])  # room for names
+    with _panels(path, count, min(COLUMNS, count), width) as (figure, panels):
         for axes, of in zip(panels, paper.series):
             _panel(axes, of, lines, judged, ours)
         handles: dict[str, Any] = {}
@@ -47,10 +48,10 @@ def _short(paper: Paper) -> str:
 
 
 def _panel(axes: Any, of: Series, lines: Mapping[str, Line], judged: Mapping[str, Published], ours: str) -> None:
-    places = list(zip(range(len(of.x)), of.cells))
+    places, line = list(enumerate(of.cells)), "--" if of.x else ""
     published = [(x, judged[c].values[of.metric]) for x, c in places if c in judged and of.metric in judged[c].values]
     if published:
-        axes.plot(*zip(*published), "o--", color="0.45", markerfacecolor="white", label="published", zorder=1)
+        axes.plot(*zip(*published), f"o{line}", color="0.45", markerfacecolor="white", label="published", zorder=1)
     for label, color, marker, column in (
         ("ours, best epoch on test", "C1", "^", "best"),
         (ours, "C0", "o", "chosen"),
@@ -66,15 +67,21 @@ def _panel(axes: Any, of: Series, lines: Mapping[str, Line], judged: Mapping[str
             users = (line.users.get(of.metric, (0.0, 0.0)) for _, line, _ in found)
             error = [max(e, (u[1] - u[0]) / 2) for e, u in zip(error, users)]
         style = {"color": color, "marker": marker, "capsize": 2, "markersize": 4, "linewidth": 1}
+        style |= {} if of.x else {"linestyle": "", "elinewidth": 1}
         mean, half = (dict(zip((x for x, _, _ in found), of)) for of in ([m.mean for m in means], error))
         # A cell without a record leaves a gap: no line is drawn over what nobody has measured.
         at = [x for x, _ in places]
         axes.errorbar(at, [mean.get(x, math.nan) for x in at], [half.get(x, 0.0) for x in at], label=label, **style)
     axes.set_title(of.title, fontsize=9)
-    axes.set_xticks(range(len(of.x)), [f"{x:g}" for x in of.x])
-    axes.set_xlabel(of.xlabel, fontsize=8)
     axes.set_ylabel(of.metric.upper() if "@" in of.metric else of.metric, fontsize=8)
     axes.tick_params(labelsize=7)
+    if of.x:
+        axes.set_xticks(range(len(of.x)), [f"{x:g}" for x in of.x])
+        axes.set_xlabel(of.xlabel, fontsize=8)
+    else:
+        names = [cell.partition(AT)[0] for cell in of.cells]
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.grid(axis="x", linewidth=0.4, alpha=0.4)
 
 
 def curves(paper: Paper, lines: Mapping[str, Line], path: Path) -> None:

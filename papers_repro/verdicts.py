@@ -130,7 +130,8 @@ def _mean(values: list[float]) -> Mean:
 def verdict(
     line: Line | None, published: Published | None, not_run: str = "", baseline: Mapping[str, Mean] | None = None
 ) -> str:
-    """'reproduced', 'better', 'not reproduced' with the distance, 'not run' with the reason, or '' for no value.
+    """'reproduced', 'better', 'not reproduced' with the distance, 'not run' with the reason, or '' for no value; where
+    the value is a target, 'passed' or 'not passed' with the distance.
 
     Reproduced: every banded metric is within the band of the published value, or reaches what it is to reach;
     better: none is below the band. Judged is the column that paper.toml names; where it gives the published table's
@@ -143,7 +144,8 @@ def verdict(
     column = line.best if published.against == "best on test" else line.chosen
     if published.at_least:
         short = {n: column[n].mean - least for n, least in published.at_least.items() if column[n].mean < least}
-        return far(short) if short else "reproduced"
+        good = "passed" if published.target else "reproduced"
+        return far(short).replace("reproduced", good) if short else good
     if published.beside and baseline is None:
         return "not judged: not all tuned baselines are on record"
     gaps = {name: column[name].mean - published.values[name] for name in published.banded}

@@ -6,7 +6,7 @@ and its commit is kept, so that a reader sees where commits differ.
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from rec_jax.config import Experiment, Runtime, changed, from_json, to_json
 from rec_jax.errors import InputError
 from rec_jax.evaluate import audit
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import compare_to, seed_interval
+from rec_jax.evaluate.significance import compare_pairs, compare_to, seed_difference, seed_interval
 from rec_jax.files import read_json, write_json
 from rec_jax.problem import Problem
 from rec_jax.registry import parse_experiment
@@ -134,8 +134,13 @@ def audited(found: System, problem: Problem, runtime: Runtime) -> list[audit.Fin
     return kept
 
 
-def summary(systems: dict[str, tuple[System, list[Part]]], problem: Problem, runtime: Runtime) -> dict[str, Any]:
-    """Everything that the table says and where it comes from, as JSON.
+def summary(
+    systems: dict[str, tuple[System, list[Part]]],
+    problem: Problem,
+    runtime: Runtime,
+    pairs: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """Everything that the table says and where it comes from, as JSON; `pairs` as in `compare`.
 
     By system, rule and metric: the mean, its interval over users (bootstrap of the values averaged over seeds) and
     over seeds (Student's t), kept apart; and the paired tests against the best baseline, adjusted (Holm) over the
@@ -176,6 +181,8 @@ def summary(systems: dict[str, tuple[System, list[Part]]], problem: Problem, run
                 for name in parts[0].result["beyond"].get("lists", {})
             },
             "tuning": found.tuning,
+            "epochs": [p.result["training"].get("best_epoch") for p in parts],
+            "stopped_by": [p.result["training"].get("stopped_by") for p in parts],
             "experiment": to_json(found.experiment),
             "fit_seconds": float(np.mean([p.result["times"]["fit_seconds"] for p in parts])),
             "test_scored": [p.result["test_scored"] for p in parts],
@@ -194,12 +201,29 @@ def summary(systems: dict[str, tuple[System, list[Part]]], problem: Problem, run
         "reference": reference,
         "resamples": RESAMPLES,
         "systems": lines,
+        "pairs": paired({label: parts for label, (_, parts) in systems.items()}, pairs, ranked),
         "audit": [to_json(finding) for finding in findings],
         "data": first["data"],
         "protocol": {**first["protocol"], "asked": to_json(problem.protocol)},
         "code": code_state(),
         "machine": machine(1),
     }
+
+
+def paired(
+    systems: Mapping[str, Sequence[Part]], pairs: Sequence[tuple[str, str]], column: str
+) -> list[dict[str, Any]]:
+    """The first of each pair against the second, in that column: a paired test over users of values averaged over
+    seeds, adjusted (Holm) over the pairs, and Welch's interval of the difference over seeds.
+    """
+    by_seed = {label: np.stack([p.per_user[column] for p in parts]) for label, parts in systems.items()}
+    over_users = {(a, b): (by_seed[a].mean(axis=0), by_seed[b].mean(axis=0)) for a, b in pairs}
+    found = []
+    for (a, b), test in compare_pairs(over_users, RESAMPLES).items() if pairs else ():
+        seeds = seed_difference(*(np.nanmean(by_seed[label], axis=1).tolist() for label in (a, b)))
+        over_seeds = None if seeds.low is None else [seeds.low, seeds.high]
+        found.append({"first": a, "second": b, "column": column, "over_seeds": over_seeds, **to_json(test)})
+    return found
 
 
 def compare(
@@ -212,8 +236,12 @@ def compare(
     trials: int,
     show: Show = lambda stage, progress: None,
     tell: Tell = lambda line: None,
+    pairs: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Tune, run and test every system of `names` (as `system` reads them). InputError: as `run` and `tune`."""
+    """Tune, run and test every system of `names` (as `system` reads them), and besides the `pairs` of these names.
+
+    InputError: as `run` and `tune`.
+    """
     found = [system(name, base) for name in names]
     if len({s.label for s in found}) < max(2, len(found)):
         raise InputError(f"--models {' '.join(names)}: expected two or more, each once")
@@ -234,4 +262,4 @@ def compare(
                 + " (there already)" * parts[-1].reused
             )
         done[each.label] = (chosen, parts)
-    return summary(done, problem, runtime)
+    return summary(done, problem, runtime, pairs)

@@ -97,7 +97,8 @@ def fitter(experiment: Experiment, problem: Problem) -> Callable[[Split], Scorer
 def build(experiment: Experiment, problem: Problem) -> Recommender:
     """The module and its objective, for the problem's sizes.
 
-    InputError: an option out of range, or a model of sequences where a user's events have no order.
+    InputError: an option out of range, a model of sequences where a user's events have no order, or a bias by time
+    where no event has one.
     """
     recommender = build_for(experiment, problem.train, experiment.optimization.batch_size)
     if recommender.reads and recommender.ordered and not problem.dataset.chronological:
@@ -105,6 +106,8 @@ def build(experiment: Experiment, problem: Problem) -> Recommender:
             f"{experiment.model} reads events in the order they happened, which {problem.dataset.name} does not tell; "
             "take a log with times"
         )
+    if getattr(experiment.architecture, "time_bias", False) and not problem.split.train.time.any():
+        raise InputError(f"--time-bias: {problem.dataset.name} tells no event's time; take a log with times")
     return recommender
 
 

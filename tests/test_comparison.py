@@ -17,9 +17,11 @@ from rec_jax.evaluate.ranking import rank
 from rec_jax.models.base import Scorer
 from rec_jax.problem import Problem, pose
 from rec_jax.registry import BASELINES, Baseline, experiment
+from rec_jax.tracking.tables import markdown
 from tests.helpers import quick, small_experiment, write_small_csv
 
 NAMES = ("popularity", "random", "ease", "itemknn:neighbours=3,shrink=1.0")
+PAIRS = (("ease", "random"), ("popularity", "ease"))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
 
 @pytest.fixture(scope="module")
 def record(base: Experiment, problem: Problem, runtime: Runtime) -> dict[str, Any]:
-    return compare(NAMES, base, problem, runtime, seeds=3, trials=2)
+    return compare(NAMES, base, problem, runtime, seeds=3, trials=2, pairs=PAIRS)
 
 
 def test_what_is_said_follows_from_fits_of_ones_own(record: dict[str, Any], problem: Problem) -> None:
@@ -80,6 +82,22 @@ def test_the_reference_is_the_best_baseline_and_the_rest_is_tested_against_it(re
     test = record["systems"]["random"]["against"]["full/ndcg@3"]
     assert test["p_holm"] >= test["p_randomization"]
     assert test["difference"] < 0
+
+
+def test_pairs_are_tested_over_users_and_over_seeds(record: dict[str, Any]) -> None:
+    systems = record["systems"]
+    by_seed = {label: line["values"]["full/ndcg@3"]["by_seed"] for label, line in systems.items()}
+    for pair, (first, second) in zip(record["pairs"], PAIRS, strict=True):
+        assert (pair["first"], pair["second"]) == (first, second)
+        assert pair["difference"] == pytest.approx(np.mean(by_seed[first]) - np.mean(by_seed[second]))
+        assert pair["low"] <= pair["difference"] <= pair["high"]
+    low, high = record["pairs"][0]["over_seeds"]
+    spread = np.std(by_seed["random"], ddof=1) / np.sqrt(3) * 4.302653  # Student's t, 2 degrees of freedom
+    assert (high - low) / 2 == pytest.approx(spread, rel=1e-4)
+    assert record["pairs"][1]["over_seeds"] is None  # both have one seed
+    shown = markdown(record)
+    assert "| ease – random | +" in shown
+    assert "(•), the best baseline on this" in shown
 
 
 def test_budget_and_audit_are_on_record(record: dict[str, Any]) -> None:

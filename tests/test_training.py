@@ -206,6 +206,18 @@ def test_what_cannot_fold_in_is_refused_before_any_work(csv: Path, tmp_path: Pat
     assert not (tmp_path / "a").exists()
 
 
+def test_a_bias_by_time_wants_times(tmp_path: Path) -> None:
+    timeless = write_small_csv(tmp_path / "log.csv").read_text().splitlines()
+    path = tmp_path / "timeless.csv"
+    rows = [row.rpartition(",")[0] + "," + ("time" if place == 0 else "0") for place, row in enumerate(timeless)]
+    path.write_text("\n".join(rows) + "\n")
+    asked = small_experiment(path, "hstu")
+    biased = dataclasses.replace(asked, architecture=dataclasses.replace(asked.architecture, time_bias=True))
+    with pytest.raises(InputError, match=r"--time-bias: .* tells no event's time"):
+        run(biased, quick(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_cut_off_beyond_the_catalogue_is_refused_before_any_work(csv: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--k 21 is larger than the catalogue of 20 items"):
         run(small_experiment(csv), quick(tmp_path / "a", k=(3, 21)))

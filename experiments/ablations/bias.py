@@ -5,10 +5,11 @@ python -m experiments.ablations.bias --seeds 3 --data-dir FOLDER
 On Amazon Beauty, whose times are known to the day; another log with times is given by --data.
 """
 
-from itertools import product
-
 from experiments.ablations.switches import Ablation, ablate
 from experiments.cli import main
+
+BIASES = ((False, False), (True, False), (True, True), (False, True))
+"""By distance, by time: from each to the next one switch is turned."""
 
 
 def system(positions: str, distance: bool, time: bool) -> str:
@@ -26,7 +27,7 @@ ABLATION = Ablation(
             " and ".join(name for name, on in (("distance", distance), ("time", time)) if on) or "none": system(
                 positions, distance, time
             )
-            for distance, time in product((False, True), repeat=2)
+            for distance, time in BIASES
         }
         for positions in ("none", "first")
     },

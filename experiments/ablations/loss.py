@@ -2,20 +2,19 @@
 
 python -m experiments.ablations.loss --seeds 3                    (about 40 minutes a seed on 2 cores)
 
-Binary cross-entropy, gBCE, BPR-max and sampled softmax over 1 and 16 negatives of each position's own, and 256 that a
-user's positions share; cross-entropy over the whole catalogue at the end.
+Binary cross-entropy, gBCE, BPR-max and sampled softmax over 1 and 16 negatives of each position's own, and over 16 and
+256 that a user's positions share; cross-entropy over the whole catalogue at the end.
 """
 
 from experiments.ablations.switches import Ablation, ablate
 from experiments.cli import main
 
 LOSSES = {"BCE": "bce", "gBCE": "gbce", "BPR-max": "bpr-max", "sampled softmax": "sampled-softmax"}
-NEGATIVES = (1, 16, 256)
+NEGATIVES = {"1": (1, "event"), "16": (16, "event"), "16 shared": (16, "user"), "256 shared": (256, "user")}
 
 
-def system(loss: str, negatives: int) -> str:
-    """A SASRec under that loss."""
-    serves = "user" if negatives > 16 else "event"
+def system(loss: str, negatives: int, serves: str) -> str:
+    """A SASRec under that loss, with so many negatives of an event's or of a user's."""
     drawn = f"loss.negatives={negatives},loss.negatives_for={serves},loss.exclude_positives=false"
     return f"sasrec:loss.loss={loss},{drawn}"
 
@@ -24,7 +23,7 @@ ABLATION = Ablation(
     "loss",
     "SASRec by loss and negatives",
     "negatives",
-    {label: {str(n): system(loss, n) for n in NEGATIVES} for label, loss in LOSSES.items()}
+    {label: {place: system(loss, *of) for place, of in NEGATIVES.items()} for label, loss in LOSSES.items()}
     | {"cross-entropy": {"all": "sasrec:loss.loss=softmax,loss.exclude_positives=false"}},
 )
 

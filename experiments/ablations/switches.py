@@ -6,6 +6,7 @@ the same seeds, scored once on test, and tested in pairs against the best of the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,19 @@ class Ablation:
         """All systems, each once."""
         return tuple(dict.fromkeys(name for line in self.lines.values() for name in line.values()))
 
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """What one step of the switch makes: a place against the one before it in its line, and a line against the one
+        before it at the same place."""
+        along = [(b, a) for line in self.lines.values() for a, b in pairwise(line.values())]
+        across = [
+            (other[place], line[place])
+            for line, other in pairwise(self.lines.values())
+            for place in line
+            if place in other
+        ]
+        return (*along, *across)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -77,6 +91,7 @@ def ablate(ablation: Ablation, argv: Sequence[str], doc: str) -> None:
             trials=0,
             show=bar.show,
             tell=lambda line: console.print(line, highlight=False, soft_wrap=True),
+            pairs=ablation.pairs,
         )
     record |= {"title": ablation.title, "ablation": {"axis": ablation.axis, "lines": ablation.lines}}
     write(record, out)

@@ -14,6 +14,7 @@ peers are in environments of their own under ~/.cache/rec_jax/peers.
 """
 
 import dataclasses
+import math
 import os
 import platform
 import statistics
@@ -92,10 +93,12 @@ def real_or_random(data_dir: Path) -> tuple[str, Interactions, int, int]:
 
 
 def case_of(case: str, data_dir: Path, epochs: int) -> dict[str, Any]:
-    """A case's epochs, in a process of its own, on as many devices as cores."""
-    share_cores(cores())
+    """A case's epochs, in a process of its own, on as many devices as cores, or as many as can share a batch."""
+    experiment = registry.experiment("sasrec", **CASES[case])
+    devices = math.gcd(cores(), experiment.optimization.batch_size)
+    share_cores(devices)
     _, log, users, items = real_or_random(data_dir)
-    return timed(registry.experiment("sasrec", **CASES[case]), TrainData.of(log, users, items), epochs)
+    return {"devices": devices, **timed(experiment, TrainData.of(log, users, items), epochs)}
 
 
 def raced() -> Experiment:
@@ -181,7 +184,10 @@ def peers_raced(options: Options, console: Console) -> dict[str, dict[str, Any]]
             if python is not None:
                 asked = dataclasses.asdict(options) | settings
                 asked = {key: value for key, value in asked.items() if isinstance(value, (int, float))}
-                found[peer.name] = measured(python, run, folder, *(f"{k}={v}" for k, v in asked.items()))
+                try:
+                    found[peer.name] = measured(python, run, folder, *(f"{k}={v}" for k, v in asked.items()))
+                except RuntimeError as error:  # the others' numbers are not lost for it
+                    console.print(f"{peer.name} failed: {error}", highlight=False, markup=False)
     return found
 
 

@@ -2,9 +2,10 @@
 
     python -m papers_repro run sequential_beauty --cells 'sasrec-*'      (about 15 minutes a cell on one core)
 
-The settings are those of the published rows: width 64, the last 50 events, dropout .2 (SASRec with one negative: .5, as
-in S3-Rec's code), 128 users a step, Adam at .001, at most 200 epochs; HSTU, eSASRec and SASRec with sampled softmax
-have one block and 256 negatives. Validation in full chooses among every second epoch.
+Rows of eSASRec's paper have its settings, the others near those of S3-Rec's (paper.toml says where they differ): width
+64, the last 50 events, 128 users a step, Adam at .001, at most 200 epochs, dropout .2 (.5 in SASRec with one negative,
+Caser and gSASRec); HSTU, eSASRec and SASRec with sampled softmax have one block and 256 negatives. Validation in full
+chooses among every second epoch.
 """
 
 from dataclasses import replace

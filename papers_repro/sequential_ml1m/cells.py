@@ -49,7 +49,7 @@ def cells() -> list[Cell]:
         Cell("sasrec-bce", trained("sasrec", epochs=300, patience=30), 3, True, minutes=25),
         Cell("sasrec-ce", trained("sasrec", loss=CROSS_ENTROPY, patience=20, **small), 3, True, minutes=20),
         Cell("hstu", trained("hstu", epochs=101), 3, True, minutes=15),
-        Cell("sasrec-bce-64", trained("sasrec", **small), minutes=8),
+        Cell("sasrec-bce-64", trained("sasrec", patience=20, **small), minutes=15),
         Cell("sasrec-sampled", trained("sasrec", loss=cosines), minutes=12),
         Cell("gsasrec", trained("gsasrec", tied=False, epochs=400, patience=40), minutes=80),
         Cell("bert4rec", trained("bert4rec", heads=1, dropout=0.1, epochs=300, patience=30), minutes=40),

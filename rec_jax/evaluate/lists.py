@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Int32, Key
 
 from rec_jax.errors import InputError, UndefinedScore
 from rec_jax.evaluate.protocol import Questions
-from rec_jax.evaluate.ranking import PAIRS_PER_BATCH, check_shape
+from rec_jax.evaluate.ranking import check_shape, users_at_once
 from rec_jax.models.base import Query, Scorer
 from rec_jax.randomness import device_key
 
@@ -32,7 +32,7 @@ def top_lists(scorer: Scorer, questions: Questions, k: int) -> Int32[np.ndarray,
     n, q = len(questions.excluded), len(questions.user)
     _check(questions, k)
     check_shape(scorer, n)
-    b = max(1, min(q, PAIRS_PER_BATCH // n))
+    b = users_at_once(q, n)
     key = device_key(0, "order of equal scores in lists")
     found = np.empty((q, k), np.int32)
     for start in range(0, q, b):

@@ -46,8 +46,7 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
     UndefinedScore: a score is NaN or infinite. InputError: the scorer returns another shape than it should.
     """
     width = len(questions.excluded) if questions.candidates is None else max(map(len, questions.candidates))
-    b = max(1, min(len(questions.user), PAIRS_PER_BATCH // width))
-    b -= b % GROUP if b > GROUP else 0  # whole groups, for models that read histories in these
+    b = users_at_once(len(questions.user), width)
     # Users with as many positives, and histories as long, are ranked together, so that little is padded.
     keys = [np.array([len(p) for p in questions.positives])]
     if scorer.reads and questions.known is not None:
@@ -84,6 +83,14 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
     return Ranks(questions.user, row[back], above, tied, positives_above, positives_tied, candidates[first], lengths)
 
 
+def users_at_once(count: int, width: int) -> int:
+    """Users of a batch whose scores of `width` items each are held, of `count` in all: whole groups of them, for models
+    that read histories in these (`models.base.in_groups`).
+    """
+    b = max(1, min(count, PAIRS_PER_BATCH // width))
+    return b + -b % GROUP if b > GROUP else b
+
+
 # (function, cache, query) -> function(cache, query): one compilation a function, whatever its cache holds.
 apply = jax.jit(lambda function, cache, query: function(cache, query), static_argnums=0)
 
@@ -92,7 +99,7 @@ def in_blocks(
     function: Callable[[Any, Query], Array], cache: Any, query: Callable[[np.ndarray], Query], count: int, n_items: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(places [r] among `count`, function(cache, query(places)) [..., r, n]), in blocks of users of one size."""
-    size = max(1, min(count, PAIRS_PER_BATCH // n_items))
+    size = users_at_once(count, n_items)
     for start in range(0, count, size):
         rows = np.arange(start, min(start + size, count))
         padded = np.resize(rows, size)  # the last block repeats some users, and is cut

@@ -32,7 +32,33 @@ def markdown(record: Mapping[str, Any], published: Published | None = None) -> s
         trials = "given" if "given" in tuning else str(tuning.get("trials", "defaults"))
         cells += [str(len(line["seeds"])), trials, f"{line['fit_seconds']:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *notes(record)]) + "\n"
+    return "\n".join([*lines, "", *notes(record), *_pairs(record)]) + "\n"
+
+
+def _pairs(record: Mapping[str, Any]) -> list[str]:
+    """What was tested besides, a pair a row."""
+    pairs = record.get("pairs", ())
+    if not pairs:
+        return []
+    said = (
+        "Pairs that differ by one step of the switch; paired randomisation tests over users, Holm-adjusted over all "
+        "pairs, and Welch's t interval of the difference over seeds. A pair is told apart where both say so at 5 %."
+    )
+    head = ["pair", f"difference in {_title(pairs[0]['column'])}", "95 % over users", "p (Holm)", "95 % over seeds", ""]
+    rows = ["", said, "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for of in pairs:
+        seeds = of["over_seeds"]
+        by_luck = seeds is not None and seeds[0] <= 0 <= seeds[1]
+        cells = [
+            f"{of['first']} – {of['second']}",
+            f"{of['difference']:+.4f}",
+            f"{of['low']:+.4f} to {of['high']:+.4f}",
+            f"{of['p_holm']:.4f}",
+            "–" if seeds is None else f"{seeds[0]:+.4f} to {seeds[1]:+.4f}",
+            "=" if by_luck else MARKS[of["verdict"]],
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
 
 
 def _title(column: str) -> str:
@@ -98,15 +124,22 @@ def notes(record: Mapping[str, Any]) -> list[str]:
     users = {rule: of["users"] for rule, of in protocol["rules"].items()}
     asked = "; ".join(f"`{rule}`: {count:,} users" for rule, count in users.items())
     tuned = [s["tuning"] for s in systems.values() if s["tuning"] and "given" not in s["tuning"]]
+    best = "the best baseline" if any(s["baseline"] for s in systems.values()) else "the best system"
+    short = [name for name, s in systems.items() if "epochs" in s.get("stopped_by", ())]
     lines = [
         f"{data['name']}: {data['users']:,} users, {data['items']:,} items, {data['interactions']:,} events; split "
         f"{protocol['split']}; trained on {protocol['trained_on']}; {asked}.",
         "",
         "Brackets: 95 % bootstrap interval over users; ±: half of the 95 % t interval over seeds. "
-        f"▲ ▽ =: better than, worse than, not different from {record['reference']} (•), the best baseline on this "
+        f"▲ ▽ =: better than, worse than, not different from {record['reference']} (•), {best} on this "
         f"very test split; paired randomisation test over users, {record['resamples']:,} resamples, Holm-adjusted over "
         "the column, 5 %.",
     ]
+    if short:
+        lines += [
+            "",
+            f"Not stopped by validation but by the limit of epochs, and perhaps not done: {', '.join(short)}.",
+        ]
     if tuned:
         first = tuned[0]
         lines += [

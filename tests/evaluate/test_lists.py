@@ -56,7 +56,7 @@ def allowed(asked: Questions, row: int) -> list[int]:
 @pytest.mark.parametrize("pairs", [2**19, 400, 40, 1])
 def test_without_ties_lists_are_the_sorted_catalogue(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one batch, in batches that do not divide the users, and one user at a time."""
-    monkeypatch.setattr("rec_jax.evaluate.lists.PAIRS_PER_BATCH", pairs)
+    monkeypatch.setattr("rec_jax.evaluate.ranking.PAIRS_PER_BATCH", pairs)
     rng, asked = random_case(0)
     table = rng.normal(size=(23, 40)).astype(np.float32)
     asked = dataclasses.replace(asked, user=rng.permutation(23).astype(np.int32))  # rows are not in the users' order
@@ -92,7 +92,7 @@ def test_the_order_of_ties_is_a_function_of_user_and_item_alone(monkeypatch: pyt
     rows = rng.permutation(23)[:11]
     fewer = dataclasses.replace(asked, user=asked.user[rows], time=asked.time[rows], seen=[asked.seen[r] for r in rows])
     np.testing.assert_array_equal(top_lists(scorer(table), fewer, 9), found[rows])
-    monkeypatch.setattr("rec_jax.evaluate.lists.PAIRS_PER_BATCH", 120)
+    monkeypatch.setattr("rec_jax.evaluate.ranking.PAIRS_PER_BATCH", 120)
     np.testing.assert_array_equal(top_lists(scorer(table), asked, 9), found)
 
 
@@ -157,7 +157,7 @@ def test_scorers_are_told_the_time() -> None:
 
 
 def test_one_shape_is_compiled_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rec_jax.evaluate.lists.PAIRS_PER_BATCH", 160)
+    monkeypatch.setattr("rec_jax.evaluate.ranking.PAIRS_PER_BATCH", 160)
     traced = []
 
     def spied(cache: jnp.ndarray, query: Query) -> jnp.ndarray:
@@ -175,7 +175,7 @@ def test_one_shape_is_compiled_and_only_once(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_an_undefined_score_names_the_user(bad: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rec_jax.evaluate.lists.PAIRS_PER_BATCH", 10)
+    monkeypatch.setattr("rec_jax.evaluate.ranking.PAIRS_PER_BATCH", 10)
     table = np.zeros((5, 5))
     table[3, 2] = bad
     with pytest.raises(UndefinedScore, match="table: a score of user 3 is NaN or infinite"):

@@ -26,6 +26,14 @@ def test_every_system_differs_from_the_others_and_can_be_run(ablation: Ablation)
         assert each.data == ablation.data
 
 
+def test_a_pair_is_one_step_of_the_switch() -> None:
+    lines = {"a": {"1": "a1", "2": "a2", "3": "a3"}, "b": {"1": "b1", "3": "b3"}, "c": {"all": "c"}}
+    assert Ablation("x", "a title", "an axis", lines).pairs == (
+        *(("a2", "a1"), ("a3", "a2"), ("b3", "b1")),
+        *(("b1", "a1"), ("b3", "a3")),
+    )
+
+
 def test_an_ablation_draws_its_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = "width=8,max_length=8,blocks=1,optimization.batch_size=16,stopping.patience=2"
     name = "sasrec:{}," + small
@@ -37,6 +45,10 @@ def test_an_ablation_draws_its_lines(tmp_path: Path, capsys: pytest.CaptureFixtu
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["ablation"] == {"axis": "an axis", "lines": lines}
     assert all(len(line["seeds"]) == 2 for line in record["systems"].values())
+    assert [(of["first"], of["second"]) for of in record["pairs"]] == [(lines["none"]["8"], lines["first"]["8"])]
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "the best system on this very test split" in table
+    assert "Pairs that differ by one step" in table
     assert (tmp_path / "out" / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert "written to" in capsys.readouterr().out
     assert switches.Options().data == ""

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from rec_jax.models.hstu import HSTU, HSTUConfig, bucket
-from tests.models.sequences import dense, drawn, norm, query
+from tests.models.sequences import compiled, dense, drawn, norm, query
 
-N_ITEMS, T, D = 7, 9, 6
+N_ITEMS, T, D = 7, 36, 6  # longer than a block of attention
 CONFIG = HSTUConfig(width=D, blocks=2, heads=2, dropout=0.3, max_length=T)
 
 
@@ -52,8 +52,8 @@ def by_loops(params: Any, row: list[int], times: list[int], config: HSTUConfig) 
 def test_states_are_the_loop_s(position_bias: bool, time_bias: bool) -> None:
     module = HSTU(dataclasses.replace(CONFIG, position_bias=position_bias, time_bias=time_bias), 3, N_ITEMS)
     params = drawn(module)
-    rows, times = [[3, 1, 4, 1, 5], [6, 2, 6, 5, 3, 5, 0, 1, 2]], [[5, 5, 90, 4000, 10**6], list(range(0, 81, 9))]
-    states = module.apply(params, query(rows, T, times), method="states")
+    rows, times = [[3, 1, 4, 1, 5], 4 * [6, 2, 6, 5, 3, 5, 0, 1, 2]], [[5, 5, 90, 4000, 10**6], list(range(0, 324, 9))]
+    states = compiled(module, "states")(params, query(rows, T, times))
     for row, when, found in zip(rows, times, np.asarray(states)):
         np.testing.assert_allclose(found[: len(row)], by_loops(params, row, when, module.config), rtol=2e-4, atol=2e-5)
 

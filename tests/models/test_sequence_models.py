@@ -12,7 +12,7 @@ from rec_jax.models.sequence import SequenceModel
 from rec_jax.registry import MODELS, OBJECTIVES, experiment
 from tests.models.sequences import compiled, drawn, query
 
-N_ITEMS, T = 11, 20
+N_ITEMS, T = 11, 40  # longer than a block of attention
 ROWS = [name for name, row in MODELS.items() if issubclass(row.module, SequenceModel)]  # type: ignore[arg-type]
 CAUSAL = [name for name in ROWS if name != "bert4rec"]
 STREAMED = [name for name in CAUSAL if hasattr(MODELS[name].module, "observe")]
@@ -33,11 +33,12 @@ def test_the_rows_are_those_of_objectives_over_sequences() -> None:
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_future_has_no_say(name: str) -> None:
     module, params = made(name)
-    changed = [*ROW[:12], *[(item + 3) % N_ITEMS for item in ROW[12:]]]
     states = compiled(module, "states")
-    one, other = (states(params, query([row], T)) for row in (ROW, changed))
-    np.testing.assert_allclose(one[:, :12], other[:, :12], rtol=1e-5, atol=1e-6)
-    assert np.abs(one[:, 12] - other[:, 12]).max() > 1e-3
+    for now in (12, 36):
+        changed = [*ROW[:now], *[(item + 3) % N_ITEMS for item in ROW[now:]]]
+        one, other = (states(params, query([row], T)) for row in (ROW, changed))
+        np.testing.assert_allclose(one[:, :now], other[:, :now], rtol=1e-5, atol=1e-6)
+        assert np.abs(one[:, now] - other[:, now]).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -45,7 +46,7 @@ def test_the_padding_has_no_say(name: str) -> None:
     module, params = made(name)
     last = compiled(module, "last")
     for row in (ROW[:5], ROW[:1], ROW):
-        long, short = (last(params, query([row], width)) for width in (32, len(row)))
+        long, short = (last(params, query([row], width)) for width in (64, len(row)))
         np.testing.assert_allclose(long, short, rtol=1e-4, atol=1e-5)
 
 
@@ -54,7 +55,7 @@ def test_of_a_long_history_the_last_events_are_read(name: str) -> None:
     module, params = made(name)
     read = T - 1 if name == "bert4rec" else T
     last = compiled(module, "last")
-    long, short = (last(params, query([row], 32)) for row in (ROW[:8] + ROW, ROW[-read:]))
+    long, short = (last(params, query([row], 64)) for row in (ROW[:8] + ROW, ROW[-read:]))
     np.testing.assert_allclose(long, short, rtol=1e-4, atol=1e-5)
 
 

@@ -269,6 +269,7 @@ def line(chosen: float, best: float) -> Line:
         (0.71, 0.60, {"against": "chosen on validation", "banded": ("hr@10", "ndcg@10")}, "not reproduced"),
         (0.71, 0.60, {"against": "chosen on validation", "at_least": {"hr@10": 0.7}}, "reproduced"),
         (0.69, 0.60, {"against": "chosen on validation", "at_least": {"hr@10": 0.7}}, "not reproduced (hr@10 -0.0100)"),
+        (0.71, 0.60, {"at_least": {"hr@10": 0.61}, "target": True}, "not passed (hr@10 -0.0100)"),
         (0.66, 0.60, {"against": "chosen on validation", "beside": {"hr@10": 0.75}}, "reproduced"),
         (0.70, 0.60, {"against": "chosen on validation", "beside": {"hr@10": 0.70}}, "not reproduced (hr@10 -0.0500)"),
     ],

@@ -1,6 +1,9 @@
 """The training step: every positive once an epoch, N devices as one, chunks that do not matter, early stopping."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from rec_jax.config import Experiment
 from rec_jax.errors import InputError
 from rec_jax.problem import Problem, pose
 from rec_jax.randomness import device_key
-from rec_jax.train.devices import select
+from rec_jax.train.devices import select, share_cores
 from rec_jax.train.step import TrainState, make_chunk, settle
 from rec_jax.train.update import make_update
 from rec_jax.training import blank_state, build
@@ -143,3 +146,13 @@ def test_batches_and_devices_that_do_not_fit(experiment: Experiment, problem: Pr
         select(4, 66)
     with pytest.raises(InputError, match="--devices 9: this process has 4 device"):
         select(9, 64)
+    with pytest.raises(InputError, match="--devices 0: expected at least 1"):
+        share_cores(0)
+
+
+def test_a_cpu_s_cores_become_devices_unless_xla_was_told_how_many() -> None:
+    said = "from rec_jax.train.devices import share_cores; share_cores(3); import jax; print(len(jax.devices()))"
+    for flags, expected in (("", "3"), ("--xla_force_host_platform_device_count=2", "2")):
+        environment = os.environ | {"XLA_FLAGS": flags}
+        done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, env=environment)
+        assert done.stdout.strip() == expected, done.stderr
