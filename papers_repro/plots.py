@@ -13,13 +13,15 @@ from papers_repro.verdicts import Line, Mean, curves_of
 from rec_jax.tracking.plots import picture
 
 COLUMNS = 4
+SIZE, NAMED = (3.3, 2.7), 3.6
+"""Width and height of a panel in inches, and the height of one whose cells stand under their names."""
 
 
 @contextmanager
-def _panels(path: Path, panels: int, columns: int, width: float = 3.3) -> Iterator[tuple[Any, list[Any]]]:
-    """A picture of so many panels, so many inches wide each; what is over in the last row stays empty."""
+def _panels(path: Path, panels: int, columns: int, size: tuple[float, float] = SIZE) -> Iterator[tuple[Any, list[Any]]]:
+    """A picture of so many panels of that size each; what is over in the last row stays empty."""
     rows = -(-panels // columns)
-    with picture(path, (width * columns, (2.7 if width == 3.3 else 3.6) * rows), rows, columns) as (figure, axes):
+    with picture(path, (size[0] * columns, size[1] * rows), rows, columns) as (figure, axes):
         for unused in axes[panels:]:
             unused.set_axis_off()
         yield figure, axes[:panels]
@@ -28,8 +30,9 @@ def _panels(path: Path, panels: int, columns: int, width: float = 3.3) -> Iterat
 def series(paper: Paper, lines: Mapping[str, Line], judged: Mapping[str, Published], path: Path, ours: str) -> None:
     """A panel a series: published values (open), ours by the best epoch on test and by validation's, with intervals."""
     count = max(1, len(paper.series))
-    width = max([3.3, *(0.4 * len(of.cells) for of in paper.series if not of.x)])  # room for names
-    with _panels(path, count, min(COLUMNS, count), width) as (figure, panels):
+    named = [0.4 * len(of.cells) for of in paper.series if not of.x]  # room for names
+    size = (max(SIZE[0], *named), NAMED) if named else SIZE
+    with _panels(path, count, min(COLUMNS, count), size) as (figure, panels):
         for axes, of in zip(panels, paper.series):
             _panel(axes, of, lines, judged, ours)
         handles: dict[str, Any] = {}

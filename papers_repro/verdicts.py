@@ -9,7 +9,7 @@ from papers_repro import records
 from papers_repro.paper import Claim, Published, Record
 from rec_jax.config import Runtime
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import LEVEL, Interval, compare_pairs, seed_difference, seed_interval
+from rec_jax.evaluate.significance import LEVEL, Interval, compare_over_seeds, seed_interval
 from rec_jax.tracking.tables import far, judged
 
 RESAMPLES = 10_000
@@ -60,9 +60,7 @@ class Contrast:
         """'yes', 'no' (the second is better) or 'undecided': at the 5 % level over users and, where one of the two has
         several seeds, over seeds.
         """
-        low, high = self.seeds.low, self.seeds.high
-        by_luck = low is not None and high is not None and low <= 0 <= high
-        return "undecided" if self.p >= LEVEL or by_luck else "yes" if self.difference > 0 else "no"
+        return "undecided" if self.p >= LEVEL or self.seeds.holds_zero else "yes" if self.difference > 0 else "no"
 
 
 def over_users(
@@ -163,9 +161,7 @@ def tested(counted: Mapping[str, Mapping[int, Record]], claim: Claim) -> list[Co
     """
     pairs = [(a, b) for a, b in claim.pairs if a in counted and b in counted]
     values = {cell: _by_seed(counted[cell], claim.metric) for pair in pairs for cell in pair}
-    over_users = {(a, b): (values[a].mean(axis=0), values[b].mean(axis=0)) for a, b in pairs}
-    over_seeds = {cell: np.nanmean(of, axis=1).tolist() for cell, of in values.items()}
     return [
-        Contrast(a, b, of.difference, of.low, of.high, of.p_holm, seed_difference(over_seeds[a], over_seeds[b]))
-        for (a, b), of in compare_pairs(over_users, RESAMPLES).items()
+        Contrast(a, b, of.difference, of.low, of.high, of.p_holm, seeds)
+        for (a, b), (of, seeds) in compare_over_seeds(values, pairs, RESAMPLES).items()
     ]

@@ -18,7 +18,7 @@ from rec_jax.config import Experiment, Runtime, changed, from_json, to_json
 from rec_jax.errors import InputError
 from rec_jax.evaluate import audit
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import compare_pairs, compare_to, seed_difference, seed_interval
+from rec_jax.evaluate.significance import compare_over_seeds, compare_to, seed_interval
 from rec_jax.files import read_json, write_json
 from rec_jax.problem import Problem
 from rec_jax.registry import parse_experiment
@@ -214,15 +214,14 @@ def paired(
     systems: Mapping[str, Sequence[Part]], pairs: Sequence[tuple[str, str]], column: str
 ) -> list[dict[str, Any]]:
     """The first of each pair against the second, in that column: a paired test over users of values averaged over
-    seeds, adjusted (Holm) over the pairs, and Welch's interval of the difference over seeds.
+    seeds, adjusted (Holm) over the pairs, and Welch's interval of the difference over seeds. The verdict takes both.
     """
     by_seed = {label: np.stack([p.per_user[column] for p in parts]) for label, parts in systems.items()}
-    over_users = {(a, b): (by_seed[a].mean(axis=0), by_seed[b].mean(axis=0)) for a, b in pairs}
     found = []
-    for (a, b), test in compare_pairs(over_users, RESAMPLES).items() if pairs else ():
-        seeds = seed_difference(*(np.nanmean(by_seed[label], axis=1).tolist() for label in (a, b)))
-        over_seeds = None if seeds.low is None else [seeds.low, seeds.high]
-        found.append({"first": a, "second": b, "column": column, "over_seeds": over_seeds, **to_json(test)})
+    for (a, b), (test, seeds) in compare_over_seeds(by_seed, pairs, RESAMPLES).items():
+        told: dict[str, Any] = {"over_seeds": None if seeds.low is None else [seeds.low, seeds.high]}
+        told |= {"verdict": "not significant"} if seeds.holds_zero else {}
+        found.append({"first": a, "second": b, "column": column, **to_json(test), **told})
     return found
 
 

@@ -1,7 +1,8 @@
 """What the ablations share: one switch turned, everything else equal, on validation-chosen epochs. (Not an experiment.)
 
 An ablation is lines of systems along an axis, each system named as `experiments.compare` reads it. All are run over
-the same seeds, scored once on test, and tested in pairs against the best of them.
+the same seeds, scored once on test, and tested in pairs: against the best of them, and where one step of the switch is
+between the two.
 """
 
 from collections.abc import Mapping, Sequence

@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from rec_jax.baselines.base import (
     COLUMN_NUMBERS,
     DENSE_NUMBERS,
+    among_candidates,
     from_item_weights,
     from_neighbours,
     gram,
@@ -183,5 +184,4 @@ def _by_users(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]:
     return jnp.matmul(cache["weights"][query.user], cache["history"], precision=jax.lax.Precision.HIGHEST)
 
 
-def _by_users_candidates(cache: dict[str, Array], query: Query, ids: Int[Array, "b k"]) -> Float[Array, "b k"]:
-    return jnp.take_along_axis(_by_users(cache, query), ids, axis=1)
+_by_users_candidates = among_candidates(_by_users)

@@ -50,6 +50,11 @@ class Interval:
     high: float | None
     seeds: int
 
+    @property
+    def holds_zero(self) -> bool:
+        """Whether there is an interval, and 0 lies in it."""
+        return self.low is not None and self.high is not None and self.low <= 0 <= self.high
+
 
 @dataclass(frozen=True)
 class Against:
@@ -207,6 +212,20 @@ def compare_pairs(
         verdict: Verdict = good if p <= LEVEL else "not significant"
         found[name] = Against(len(apart[name]), seen.difference, seen.low, seen.high, seen.p, raw[name], p, verdict)
     return found
+
+
+def compare_over_seeds(
+    by_seed: Mapping[str, Float[np.ndarray, "_ _"]], pairs: Sequence[tuple[str, str]], resamples: int
+) -> dict[tuple[str, str], tuple[Against, Interval]]:
+    """By pair: its first system against its second over users, of values averaged over seeds, and their difference
+    over seeds. `by_seed` holds values by seed and user. Errors as in `compare_pairs`.
+    """
+    over_users = {(a, b): (by_seed[a].mean(axis=0), by_seed[b].mean(axis=0)) for a, b in pairs}
+    over_seeds = {name: np.nanmean(of, axis=1).tolist() for name, of in by_seed.items()}
+    return {
+        (a, b): (test, seed_difference(over_seeds[a], over_seeds[b]))
+        for (a, b), test in compare_pairs(over_users, resamples).items()
+    }
 
 
 def compare_to(

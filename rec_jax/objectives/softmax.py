@@ -16,6 +16,7 @@ LOGITS_AT_ONCE = 2**19
 """2 MB of them: a core's cache."""
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
 def softmax_cross_entropy(
     states: Float[Array, "m d"],
     vectors: Float[Array, "n d"],
@@ -28,15 +29,10 @@ def softmax_cross_entropy(
     Differentiable with respect to states and vectors. Rows of weight 0 cost nothing, and may have any target in range.
     `half`: the products' factors are rounded to bfloat16, and added up in float32.
     """
-    return _sum(half, states, vectors, target, weight)
+    return _value(states, vectors, target, weight, half)[0]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _sum(half: bool, states: Array, vectors: Array, target: Array, weight: Array) -> Array:
-    return _value(half, states, vectors, target, weight)[0]
-
-
-def _value(half: bool, states: Array, vectors: Array, target: Array, weight: Array) -> tuple[Array, Any]:
+def _value(states: Array, vectors: Array, target: Array, weight: Array, half: bool) -> tuple[Array, Any]:
     rows, _, spare = _blocks(len(states), len(vectors))
     # Rows that count come first, and blocks without any are left out: a quarter of all rows may be padding.
     order = jnp.argsort(weight == 0, stable=True)
@@ -59,7 +55,7 @@ def _value(half: bool, states: Array, vectors: Array, target: Array, weight: Arr
         share = (raised * (weights[:, None] / total)).astype(as_factor)
         value += (weights * (jnp.log(total) + top)[:, 0] - weights * found).sum()
         of_states = jax.lax.dynamic_update_slice_in_dim(of_states, product(share, items, 1, 0), i * rows, axis=0)
-        # [d n], not [n d]: of the two factors the smaller one is turned, which takes two thirds of the time on a CPU.
+        # [d n], not [n d]: of the two factors the smaller one is turned (by itself two thirds of the time on a CPU).
         return value, of_states, of_vectors + product(mine, share, 0, 0)
 
     count = -(-(weight != 0).sum() // rows)
@@ -74,7 +70,7 @@ def _backward(half: bool, kept: tuple[Array, Array], value: Array) -> tuple[Arra
     return value * of_states, value * of_vectors, None, None
 
 
-_sum.defvjp(_value, _backward)
+softmax_cross_entropy.defvjp(_value, _backward)
 
 
 def best_items(states: Float[Array, "m d"], vectors: Float[Array, "n d"]) -> Int[Array, "m"]:

@@ -48,14 +48,13 @@ def _pairs(record: Mapping[str, Any]) -> list[str]:
     rows = ["", said, "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for of in pairs:
         seeds = of["over_seeds"]
-        by_luck = seeds is not None and seeds[0] <= 0 <= seeds[1]
         cells = [
             f"{of['first']} – {of['second']}",
             f"{of['difference']:+.4f}",
             f"{of['low']:+.4f} to {of['high']:+.4f}",
             f"{of['p_holm']:.4f}",
             "–" if seeds is None else f"{seeds[0]:+.4f} to {seeds[1]:+.4f}",
-            "=" if by_luck else MARKS[of["verdict"]],
+            MARKS[of["verdict"]],
         ]
         rows.append("| " + " | ".join(cells) + " |")
     return rows

@@ -65,8 +65,7 @@ def share_cores(count: int) -> None:
     """Make `count` devices of a CPU; must come before jax is used. Where it was used, or XLA_FLAGS says how many, or
     there is an accelerator, nothing happens. InputError: the count is below 1.
 
-    Two devices on two cores train a small network in three quarters of the time that one device on both takes: most of
-    its products are too short to be shared by two cores.
+    Most products of a small network are too short to be shared by two cores; a batch is not.
     """
     if count < 1:
         raise InputError(f"--devices {count}: expected at least 1")
