@@ -42,17 +42,17 @@ def cells() -> list[Cell]:
     small: dict[str, Any] = {"width": 64, "dropout": 0.1}
     cosines = registry.COSINES
     falling = Optimization(
-        batch_size=128, learning_rate=1e-3, beta2=0.98, warmup_steps=200, decay="cosine", decay_epochs=150
+        batch_size=128, learning_rate=1e-3, beta2=0.98, warmup_steps=200, decay="cosine", decay_epochs=100
     )
-    longer: dict[str, Any] = {"width": 64, "heads": 2, "epochs": 150, "patience": 30, "optimization": falling}
+    longer: dict[str, Any] = {"width": 64, "heads": 2, "patience": 30, "optimization": falling}
     found = [
         Cell("sasrec-bce", trained("sasrec", epochs=300, patience=30), 3, True, minutes=25),
         Cell("sasrec-ce", trained("sasrec", loss=CROSS_ENTROPY, patience=20, **small), 3, True, minutes=20),
         Cell("hstu", trained("hstu", epochs=101), 3, True, minutes=15),
         Cell("sasrec-bce-64", trained("sasrec", patience=20, **small), minutes=15),
         Cell("sasrec-sampled", trained("sasrec", loss=cosines), minutes=12),
-        Cell("gsasrec", trained("gsasrec", tied=False, epochs=400, patience=40), minutes=80),
-        Cell("bert4rec", trained("bert4rec", heads=1, dropout=0.1, epochs=300, patience=30), minutes=40),
+        Cell("gsasrec", trained("gsasrec", tied=False, epochs=200, patience=40), minutes=80),
+        Cell("bert4rec", trained("bert4rec", heads=1, dropout=0.1, epochs=200, patience=30), minutes=75),
         # One recurrent layer has no dropout in the published code.
         Cell("gru4rec-ce", trained("gru4rec", loss=CROSS_ENTROPY, dropout=0.0), minutes=20),
         Cell("esasrec", trained("esasrec", heads=1, dropout=0.1, patience=20), minutes=30),
