@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from papers_repro import plots
+from papers_repro import orders, plots
 from papers_repro.paper import AT, FOLDER, Published, names, read
 from papers_repro.rewritten import told
 from papers_repro.standing import Standing, standing
@@ -37,6 +37,7 @@ def page(paper: Standing, papers: Sequence[Standing]) -> str:
         "",
         *_legend(paper, papers),
         *told(paper.made),
+        *orders.told(paper.about, paper.lines),
         *_claims(paper),
         *_curves(paper),
         *_learning(paper),
