@@ -113,6 +113,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
             told(f"{family} {amount}".strip())
             play = jax.jit(partial(course, world, bandit, n=options.users, steps=options.steps))
             regret, clicks = (np.asarray(x, np.float64) for x in play(key=key))
+            bandit.check(clicks)
             per_user = {str(mark + 1): regret[:, mark] for mark in marks}
             curve = {at: [e.mean, e.low, e.high] for at, e in intervals(per_user, 1000).items()}
             found.setdefault(family, {})[amount] = {"curve": curve, "clicks": float(clicks.mean())}

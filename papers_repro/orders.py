@@ -41,6 +41,6 @@ def told(about: Paper, lines: Mapping[str, Line]) -> list[str]:
     said = [f"{about.shown[1].upper()}, and the place among these systems; means over seeds, untested."]
     for rule in about.rules:
         swapped = turned(found, about.rule, rule)
-        of = f": {', '.join(f'{b} before {a}' for a, b in swapped)}" if swapped else ""
-        said.append(f"Under {rule}, {len(swapped)} of {pairs} pairs change places{of}.")
+        which = f": {', '.join(f'{b} before {a}' for a, b in swapped)}" if swapped else ""
+        said.append(f"Under {rule}, {len(swapped)} of {pairs} pairs change places{which}.")
     return ["## Order by candidate rule", "", *rows, "", " ".join(said), ""]

@@ -38,6 +38,9 @@ class Rule(Protocol):
     def update(self) -> Callable[[Any, Any, Any, Any], Any]:
         """The state after arm and reward."""
 
+    def check(self, rewards: Any) -> None:
+        """InputError: rewards that the rule is not made for."""
+
 
 class Stream(NamedTuple):
     """n passes over t rounds of a log."""
@@ -89,7 +92,11 @@ def stream(
 def replay(
     rule: Rule, of: Stream, context: Callable[[Int[Array, "n"]], Float[Array, "n a d"]], key: Key[Array, ""]
 ) -> Kept:
-    """The rule on each pass; `context` gives the arms' features in these rounds of the log."""
+    """The rule on each pass; `context` gives the arms' features in these rounds of the log.
+
+    InputError: rewards that the rule is not made for.
+    """
+    rule.check(of.reward)
 
     def round_(state: Any, at: tuple[Array, ...]) -> tuple[Any, tuple[Array, Array]]:
         t, action, reward, row, usable = at

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.errors import InputError
@@ -24,6 +25,23 @@ class Bandit(NamedTuple):
     """The state of n runs before the first pull."""
     choose: Callable[[Any, Key[Array, ""], Float[Array, "n a d"]], Int[Array, "n"]]
     update: Callable[[Any, Int[Array, "n"], Float[Array, "n"], Float[Array, "n a d"]], Any]
+    rewards: tuple[float, float] | None = None
+    """The least and the largest reward that the rule is made for; None: any."""
+
+    def check(self, rewards: Any) -> None:
+        """InputError: a reward that the rule is not made for; values that are still being traced are not looked at."""
+        if self.rewards is None or isinstance(rewards, jax.core.Tracer):
+            return
+        found, (low, high) = np.asarray(rewards), self.rewards
+        outside = ~((found >= low) & (found <= high))
+        if outside.any():
+            raise InputError(
+                f"reward {found[outside].flat[0]:g}, one of {int(outside.sum()):,} not from {low:g} to {high:g}: the "
+                "rule's bounds hold for no others; bring rewards into that range (rec_jax.policies.rewards)"
+            )
+
+
+UNIT = (0.0, 1.0)
 
 
 class Pulls(NamedTuple):
@@ -93,7 +111,7 @@ def ucb1(arms: int, scale: float = 2.0) -> Bandit:
         bonus = jnp.sqrt(scale * log / jnp.maximum(state.pulls, 1))
         return _largest(key, _never_first(state, state.mean + bonus))
 
-    return Bandit(_none(arms), choose, _counted)
+    return Bandit(_none(arms), choose, _counted, UNIT)
 
 
 def kl_ucb(arms: int, c: float = 0.0) -> Bandit:
@@ -108,7 +126,7 @@ def kl_ucb(arms: int, c: float = 0.0) -> Bandit:
         allowed = jnp.log(t) + c * jnp.log(jnp.maximum(jnp.log(t), 1))
         return _largest(key, _never_first(state, kl_bound(state.mean, allowed / jnp.maximum(state.pulls, 1))))
 
-    return Bandit(_none(arms), choose, _counted)
+    return Bandit(_none(arms), choose, _counted, UNIT)
 
 
 def kl_bound(mean: Float[Array, "n a"], most: Float[Array, "n a"]) -> Float[Array, "n a"]:
@@ -143,7 +161,7 @@ def thompson(arms: int, prior: tuple[float, float] = (1.0, 1.0)) -> Bandit:
         drawn = jax.random.beta(key, prior[0] + state.total, prior[1] + state.pulls - state.total)
         return jnp.argmax(drawn, axis=1).astype(jnp.int32)
 
-    return Bandit(_none(arms), choose, _counted)
+    return Bandit(_none(arms), choose, _counted, UNIT)
 
 
 class Linear(NamedTuple):
@@ -226,7 +244,10 @@ def play(
     key: Key[Array, ""],
     steps: int,
 ) -> Curve:
-    """`steps` pulls in each of n runs whose arms do not change: `pays(key, arm)` draws the rewards."""
+    """`steps` pulls in each of n runs whose arms do not change: `pays(key, arm)` draws the rewards.
+
+    InputError: it drew one that the bandit is not made for.
+    """
 
     def pull(state: Any, step: Int[Array, ""]) -> tuple[Any, tuple[Array, Array]]:
         of_choice, of_reward = jax.random.split(jax.random.fold_in(key, step))
@@ -235,4 +256,5 @@ def play(
         return bandit.update(state, arm, reward, context), (arm, reward)
 
     state, (arm, reward) = jax.lax.scan(pull, bandit.init(len(context)), jnp.arange(steps))
+    bandit.check(reward)
     return Curve(arm.T, reward.T, state)

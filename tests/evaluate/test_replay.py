@@ -102,3 +102,10 @@ def test_a_stream_is_of_the_log_s_rows() -> None:
     of: Stream = stream(action, reward, np.full(3, 1 / 3), np.random.default_rng(0), 2, 100)
     assert np.asarray(of.action).tolist() == action[np.asarray(of.row)].tolist()
     np.testing.assert_array_equal(np.asarray(of.reward), reward[np.asarray(of.row)])
+
+
+def test_rewards_that_the_rule_is_not_made_for_are_refused() -> None:
+    action, _ = log(20, [0.3, 0.3, 0.4])
+    of = stream(action, np.full(20, 4.0), np.array([0.3, 0.3, 0.4]), np.random.default_rng(0), 2, 10)
+    with pytest.raises(InputError, match="reward 4, one of 20 not from 0 to 1"):
+        replay(bandits.thompson(3), of, nothing, KEY)

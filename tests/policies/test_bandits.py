@@ -184,3 +184,23 @@ def asked(bandit: Bandit) -> Bandit:
 def test_impossible_settings_are_refused(made: Callable[[], Bandit], part: str) -> None:
     with pytest.raises(InputError, match=part):
         made()
+
+
+@pytest.mark.parametrize("rule", [bandits.ucb1(2), bandits.kl_ucb(2), bandits.thompson(2)])
+@pytest.mark.parametrize("reward", [1.5, -0.1, float("nan")])
+def test_rewards_that_a_bound_does_not_hold_for_are_refused(rule: Bandit, reward: float) -> None:
+    rule.check(np.array([0.0, 1.0]))
+    with pytest.raises(InputError, match="one of 1 not from 0 to 1"):
+        rule.check(np.array([0.0, reward]))
+
+
+def test_play_refuses_rewards_out_of_range_and_other_rules_take_them() -> None:
+    def pays(key: Array, arm: Array) -> Array:
+        return jnp.full(arm.shape, 5.0)
+
+    with pytest.raises(InputError, match="reward 5, one of 6 not from 0 to 1"):
+        bandits.play(bandits.ucb1(2), pays, jnp.zeros((2, 2, 0)), jax.random.key(0), 3)
+    assert (
+        bandits.play(bandits.epsilon_greedy(2, 0.1), pays, jnp.zeros((2, 2, 0)), jax.random.key(0), 3).reward.sum()
+        == 30
+    )
