@@ -100,6 +100,8 @@ class Paper:
     series: tuple[Series, ...] = ()
     curves: tuple[str, ...] = ()
     """Cells whose metrics are drawn for K = 1..10."""
+    traced: tuple[str, ...] = ()
+    """Cells whose metrics on test are drawn by epoch, where they are on record."""
     baselines: str = ""
     """Another paper's folder whose baseline cells, on the same split, belong into this table too."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from papers_repro.paper import AT, Paper, Published, Record, Series
-from papers_repro.verdicts import Line, Mean, curves_of
+from papers_repro.verdicts import Line, Mean, curves_of, trace_of
 from rec_jax.tracking.plots import picture
 
 COLUMNS = 4
@@ -95,6 +95,22 @@ def curves(paper: Paper, lines: Mapping[str, Line], path: Path) -> None:
                 values = [lines[name].chosen[f"{metric}@{k}"].mean for k in range(1, 11)]
                 axes.plot(range(1, 11), values, ".-", label=name)
             axes.set(xlabel="K", ylabel=f"{metric.upper()}@K", xticks=range(1, 11))
+        panels[0].legend(frameon=False, fontsize=7)
+
+
+def epochs(paper: Paper, counted: Mapping[str, Mapping[int, Record]], path: Path) -> None:
+    """The paper's two metrics on test by epoch, of one seed of each cell that is traced, and the published values."""
+    published = {of.name: of for of in paper.cells}
+    with _panels(path, 2, 2) as (_, panels):
+        for axes, metric in zip(panels, paper.shown):
+            for number, name in enumerate(name for name in paper.traced if trace_of(counted.get(name, {}))):
+                trace = trace_of(counted[name])
+                values = [point[metric] for point in trace]
+                axes.plot([point["epoch"] for point in trace], values, ".-", color=f"C{number}", label=name)
+                if name in published:
+                    value = published[name].values[metric]
+                    axes.axhline(value, color=f"C{number}", linestyle="--", label=f"{name}, published")
+            axes.set(xlabel="epoch", ylabel=metric.upper())
         panels[0].legend(frameon=False, fontsize=7)
 
 

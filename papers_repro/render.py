@@ -9,7 +9,7 @@ from papers_repro import orders, plots
 from papers_repro.paper import AT, FOLDER, Published, names, read
 from papers_repro.rewritten import told
 from papers_repro.standing import Standing, standing
-from papers_repro.verdicts import Line, Mean, curves_of, tested
+from papers_repro.verdicts import Line, Mean, curves_of, tested, trace_of
 from rec_jax.evaluate.significance import Interval
 from rec_jax.files import atomic
 
@@ -40,6 +40,7 @@ def page(paper: Standing, papers: Sequence[Standing]) -> str:
         *orders.told(paper.about, paper.lines),
         *_claims(paper),
         *_curves(paper),
+        *_epochs(paper),
         *_learning(paper),
         "## How ours differs from the original",
         "",
@@ -192,6 +193,13 @@ def _curves(paper: Standing) -> list[str]:
     return [*rows, "Of the epoch that validation chose, means over seeds.", ""]
 
 
+def _epochs(paper: Standing) -> list[str]:
+    if not any(trace_of(paper.counted.get(name, {})) for name in paper.about.traced):
+        return []
+    said = "One seed, trained on train and validation events; looked at to see how far training got, chosen by nothing."
+    return ["## By epoch", "", "![the metrics on test by epoch](epochs.png)", "", said, ""]
+
+
 def _learning(paper: Standing) -> list[str]:
     if not any(curves_of(of) for of in paper.counted.values()):
         return []
@@ -250,6 +258,9 @@ def render_all(chosen: Sequence[str]) -> list[Path]:
         if any(cell in paper.lines for cell in paper.about.curves):
             plots.curves(paper.about, paper.lines, folder / "curves.png")
             written.append(folder / "curves.png")
+        if any(trace_of(paper.counted.get(cell, {})) for cell in paper.about.traced):
+            plots.epochs(paper.about, paper.counted, folder / "epochs.png")
+            written.append(folder / "epochs.png")
         if any(curves_of(of) for of in paper.counted.values()):
             plots.learning(paper.about, paper.counted, folder / "learning.png")
             written.append(folder / "learning.png")

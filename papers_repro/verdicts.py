@@ -110,6 +110,14 @@ def curves_of(of_seed: Mapping[int, Record]) -> list[list[dict[str, float]]]:
     return [curve for curve in found if curve]
 
 
+def trace_of(of_seed: Mapping[int, Record]) -> list[dict[str, float]]:
+    """Of a model that was trained on with a look at test, the metrics by epoch, of the first seed; else nothing."""
+    trace: list[dict[str, float]] = []
+    if of_seed:
+        trace = of_seed[min(of_seed)]["training"].get("trace", {}).get("by_epoch", trace)
+    return trace
+
+
 def values_of(of_seed: Mapping[int, Record], metric: str) -> np.ndarray:
     """A metric by user, averaged over seeds."""
     return _by_seed(of_seed, metric).mean(axis=0)

@@ -43,10 +43,14 @@ def cells() -> list[Cell]:
         name: registry.experiment(name, data="gowalla", protocol=plain, stopping=STOPPING)
         for name in ("popularity", "itemknn", "ease")
     }
+    constant = trained("lightgcn")
+    falling = replace(constant.optimization, decay="cosine", decay_epochs=100)
+    never = replace(STOPPING, patience=0)
     factors = trained("mf")
     unbiased = replace(factors, architecture=replace(factors.architecture, biases=False))
     return [
-        Cell("lightgcn", trained("lightgcn"), headline=True, minutes=120),
+        Cell("lightgcn", constant, headline=True, minutes=120),
+        Cell("lightgcn-decay", replace(constant, optimization=falling, stopping=never, epochs=100), minutes=40),
         Cell("mf-bpr", unbiased, trials=6, minutes=90),
         Cell("itemknn", baseline["itemknn"], trials=TRIALS, minutes=45),
         Cell("popularity", baseline["popularity"], minutes=1),
