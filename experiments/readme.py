@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import tyro
@@ -117,6 +118,34 @@ def comparison(name: str) -> Callable[[dict[str, Any]], str]:
         )
 
     return render
+
+
+def train_sequence(record: dict[str, Any]) -> str:
+    """The tables of the benchmark of sequences: epochs, and the race against the peers."""
+    lines = ["| SASRec | s an epoch (fastest–slowest) | peak memory |", "|---|---|---|"]
+    for row in record["rows"]:
+        own = row["epoch_seconds"]
+        spread = f"{median(own):.1f} ({min(own):.1f}–{max(own):.1f})"
+        lines.append(f"| {row['case']} | {spread} | {row['peak_bytes'] / 2**20:.0f} MB |")
+    races, of, data = record["races"], record["race_of"], f"{record['users']:,} users × {record['items']:,} items"
+    first = races["rec_jax"]["seconds"]
+    lines += ["", "| system | s of training | epochs | best NDCG@10 | ratio |", "|---|---|---|---|---|"]
+    for system, found in races.items():
+        took, best = found["seconds"], max(found["ndcg"])
+        shown = "not reached" if took is None else f"{took:.1f}"
+        ratio = f"{took / first:.1f}" if took and first and system != "rec_jax" else "–"
+        lines.append(f"| {system} | {shown} | {len(found['ndcg'])} | {best:.4f} | {ratio} |")
+    lines += [
+        "",
+        f"Above, epochs on {record['data']} ({data}, {record['events']:,} events): 2 blocks, 200 events, 128 users a "
+        f"step. Below, seconds of training, compilation included, until NDCG@10 of MovieLens-100K's validation events "
+        f"reaches {record['target']:g}, all items ranked: SASRec of width {of['width']}, {of['blocks']} blocks, "
+        f"{of['max_length']} events, each system's own defaults for the rest; time spent on evaluation is not counted, nor "
+        f"RecBole's preparation of the data. {record['machine']['cores']} cores, jax "
+        f"{record['machine']['packages']['jax']}, all in one run. `python -m experiments.benchmarks.train_sequence`; "
+        "record: [train_sequence.json](experiments/records/train_sequence.json).",
+    ]
+    return "\n".join(lines)
 
 
 def evaluate(record: dict[str, Any]) -> str:
@@ -241,6 +270,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "ml-100k/record": comparison("ml-100k"),
     "ml-1m-ncf/record": comparison("ml-1m-ncf"),
     "train_ncf": train_ncf,
+    "train_sequence": train_sequence,
     "evaluate": evaluate,
     "ials": ials,
     "ease": ease,
