@@ -140,8 +140,8 @@ def train_sequence(record: dict[str, Any]) -> str:
         f"Above, epochs on {record['data']} ({data}, {record['events']:,} events): 2 blocks, 200 events, 128 users a "
         f"step. Below, seconds of training, compilation included, until NDCG@10 of MovieLens-100K's validation events "
         f"reaches {record['target']:g}, all items ranked: SASRec of width {of['width']}, {of['blocks']} blocks, "
-        f"{of['max_length']} events, each system's own defaults for the rest; time spent on evaluation is not counted, nor "
-        f"RecBole's preparation of the data. {record['machine']['cores']} cores, jax "
+        f"{of['max_length']} events, each system's own defaults for the rest; evaluation is not counted, nor RecBole's "
+        f"preparation of the data. {record['machine']['cores']} cores, jax "
         f"{record['machine']['packages']['jax']}, all in one run. `python -m experiments.benchmarks.train_sequence`; "
         "record: [train_sequence.json](experiments/records/train_sequence.json).",
     ]
