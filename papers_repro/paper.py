@@ -166,6 +166,7 @@ def _mentioned(paper: Paper) -> Iterator[tuple[str, str]]:
     yield from (("[[claims]]", cell) for claim in paper.claims for pair in claim.pairs for cell in pair)
     yield from (("[[series]]", cell) for series in paper.series for cell in series.cells)
     yield from (("curves", cell) for cell in paper.curves)
+    yield from (("traced", cell) for cell in paper.traced)
 
 
 def published(paper: Paper) -> dict[str, Published]:

@@ -98,17 +98,18 @@ def curves(paper: Paper, lines: Mapping[str, Line], path: Path) -> None:
         panels[0].legend(frameon=False, fontsize=7)
 
 
-def epochs(paper: Paper, counted: Mapping[str, Mapping[int, Record]], path: Path) -> None:
+def epochs(
+    paper: Paper, judged: Mapping[str, Published], counted: Mapping[str, Mapping[int, Record]], path: Path
+) -> None:
     """The paper's two metrics on test by epoch, of one seed of each cell that is traced, and the published values."""
-    published = {of.name: of for of in paper.cells}
     with _panels(path, 2, 2) as (_, panels):
         for axes, metric in zip(panels, paper.shown):
             for number, name in enumerate(name for name in paper.traced if trace_of(counted.get(name, {}))):
                 trace = trace_of(counted[name])
                 values = [point[metric] for point in trace]
                 axes.plot([point["epoch"] for point in trace], values, ".-", color=f"C{number}", label=name)
-                if name in published:
-                    value = published[name].values[metric]
+                if name in judged:
+                    value = judged[name].values[metric]
                     axes.axhline(value, color=f"C{number}", linestyle="--", label=f"{name}, published")
             axes.set(xlabel="epoch", ylabel=metric.upper())
         panels[0].legend(frameon=False, fontsize=7)

@@ -196,7 +196,7 @@ def _curves(paper: Standing) -> list[str]:
 def _epochs(paper: Standing) -> list[str]:
     if not any(trace_of(paper.counted.get(name, {})) for name in paper.about.traced):
         return []
-    said = "One seed, trained on train and validation events; looked at to see how far training got, chosen by nothing."
+    said = "One seed, trained on train and validation events, to see how far training got; no epoch is chosen by it."
     return ["## By epoch", "", "![the metrics on test by epoch](epochs.png)", "", said, ""]
 
 
@@ -259,7 +259,7 @@ def render_all(chosen: Sequence[str]) -> list[Path]:
             plots.curves(paper.about, paper.lines, folder / "curves.png")
             written.append(folder / "curves.png")
         if any(trace_of(paper.counted.get(cell, {})) for cell in paper.about.traced):
-            plots.epochs(paper.about, paper.counted, folder / "epochs.png")
+            plots.epochs(paper.about, paper.published, paper.counted, folder / "epochs.png")
             written.append(folder / "epochs.png")
         if any(curves_of(of) for of in paper.counted.values()):
             plots.learning(paper.about, paper.counted, folder / "learning.png")

@@ -11,6 +11,7 @@ from papers_repro.kinds import KINDS, kind_of
 from papers_repro.mf_revisited.cells import DIMENSIONS
 from papers_repro.paper import cells, names, read
 from papers_repro.records import counted
+from papers_repro.verdicts import trace_of
 from rec_jax.config import Runtime
 from rec_jax.data.registry import DATASETS
 from rec_jax.objectives.base import TrainData
@@ -51,6 +52,15 @@ def test_every_cell_is_an_experiment_that_can_run(paper: str) -> None:
         assert read(paper).rule in cell.experiment.protocol.candidates
         assert cell.experiment.protocol.refit == (not paper.startswith("sequential") or cell.name.endswith("-refit"))
         assert (cell.experiment.data == "pinterest-ncf") == (cell.not_run == "data")
+
+
+@pytest.mark.parametrize("paper", names())
+def test_cells_that_are_drawn_by_epoch_are_trained_so(paper: str) -> None:
+    for name in read(paper).traced:
+        experiment = cells(paper)[name].experiment
+        assert experiment.protocol.trace_test
+        for seed, record in counted(paper, name).items():
+            assert len(trace_of({seed: record})) == record["training"]["epochs"] // experiment.stopping.every
 
 
 @pytest.mark.parametrize("paper", names())
