@@ -29,8 +29,8 @@ def turned(found: Mapping[str, Mapping[str, float]], rule: str, other: str) -> l
 
 def told(about: Paper, lines: Mapping[str, Line]) -> list[str]:
     """The table, and which pairs change places; nothing where a paper has one rule, or fewer than two systems."""
-    found = values(about, lines)
-    if not about.rules or len(found) < 2:
+    found = values(about, lines) if about.rules else {}
+    if len(found) < 2:
         return []
     rules, pairs = (about.rule, *about.rules), len(found) * (len(found) - 1) // 2
     rows = ["| system | " + " | ".join(rules) + " |", "|" + "---|" * (1 + len(rules))]

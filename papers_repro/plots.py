@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from papers_repro.paper import AT, Paper, Published, Record, Series
-from papers_repro.verdicts import Line, Mean, curves_of, trace_of
+from papers_repro.verdicts import Line, Mean, curves_of
 from rec_jax.tracking.plots import picture
 
 COLUMNS = 4
@@ -99,13 +99,12 @@ def curves(paper: Paper, lines: Mapping[str, Line], path: Path) -> None:
 
 
 def epochs(
-    paper: Paper, judged: Mapping[str, Published], counted: Mapping[str, Mapping[int, Record]], path: Path
+    paper: Paper, traces: Mapping[str, list[dict[str, float]]], judged: Mapping[str, Published], path: Path
 ) -> None:
-    """The paper's two metrics on test by epoch, of one seed of each cell that is traced, and the published values."""
+    """The paper's two metrics on test by epoch, a line a cell, and the published values."""
     with _panels(path, 2, 2) as (_, panels):
         for axes, metric in zip(panels, paper.shown):
-            for number, name in enumerate(name for name in paper.traced if trace_of(counted.get(name, {}))):
-                trace = trace_of(counted[name])
+            for number, (name, trace) in enumerate(traces.items()):
                 values = [point[metric] for point in trace]
                 axes.plot([point["epoch"] for point in trace], values, ".-", color=f"C{number}", label=name)
                 if name in judged:

@@ -9,7 +9,7 @@ from papers_repro import orders, plots
 from papers_repro.paper import AT, FOLDER, Published, names, read
 from papers_repro.rewritten import told
 from papers_repro.standing import Standing, standing
-from papers_repro.verdicts import Line, Mean, curves_of, tested, trace_of
+from papers_repro.verdicts import Line, Mean, curves_of, tested
 from rec_jax.evaluate.significance import Interval
 from rec_jax.files import atomic
 
@@ -194,7 +194,7 @@ def _curves(paper: Standing) -> list[str]:
 
 
 def _epochs(paper: Standing) -> list[str]:
-    if not any(trace_of(paper.counted.get(name, {})) for name in paper.about.traced):
+    if not paper.traces:
         return []
     said = "One seed, trained on train and validation events, to see how far training got; no epoch is chosen by it."
     return ["## By epoch", "", "![the metrics on test by epoch](epochs.png)", "", said, ""]
@@ -258,8 +258,8 @@ def render_all(chosen: Sequence[str]) -> list[Path]:
         if any(cell in paper.lines for cell in paper.about.curves):
             plots.curves(paper.about, paper.lines, folder / "curves.png")
             written.append(folder / "curves.png")
-        if any(trace_of(paper.counted.get(cell, {})) for cell in paper.about.traced):
-            plots.epochs(paper.about, paper.published, paper.counted, folder / "epochs.png")
+        if paper.traces:
+            plots.epochs(paper.about, paper.traces, paper.published, folder / "epochs.png")
             written.append(folder / "epochs.png")
         if any(curves_of(of) for of in paper.counted.values()):
             plots.learning(paper.about, paper.counted, folder / "learning.png")

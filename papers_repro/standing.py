@@ -7,7 +7,7 @@ from papers_repro import records
 from papers_repro.bands import paper_at
 from papers_repro.kinds import Kind, kind_of
 from papers_repro.paper import Cell, Paper, Published, Record, cells, published, read, rows_of
-from papers_repro.verdicts import Line, Mean, line_of, over_users, verdict
+from papers_repro.verdicts import Line, Mean, line_of, over_users, traces_of, verdict
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ class Standing:
         """Of its cells on record, those that are not trained but fitted."""
         fitted = [name for name, cell in self.cells.items() if self.kind.baseline(cell.experiment)]
         return {name: self.lines[name] for name in fitted if name in self.lines}
+
+    @property
+    def traces(self) -> dict[str, list[dict[str, float]]]:
+        """The metrics on test by epoch of the cells that are to be drawn so and are on record, of the first seed."""
+        found = {cell: traces_of(self.counted.get(cell, {}), self.about.shown[0]) for cell in self.about.traced}
+        return {cell: of[0] for cell, of in found.items() if of}
 
     @property
     def tally(self) -> tuple[int, int, int, int]:

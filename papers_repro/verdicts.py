@@ -90,9 +90,7 @@ def line_of(of_seed: Mapping[int, Record], rule: str, users: dict[str, tuple[flo
     """
     found = [of_seed[seed] for seed in sorted(of_seed)]
     names = list(found[0]["metrics"][rule])
-    traces = [r["training"]["trace"]["by_epoch"] for r in found if "trace" in r["training"]]
-    # An epoch that was not scored says so by having no metrics.
-    best = [max((e for e in trace if first in e), key=lambda epoch: epoch[first]) for trace in traces]
+    best = [max(trace, key=lambda epoch: epoch[first]) for trace in traces_of(of_seed, first)]
     return Line(
         seeds=tuple(sorted(of_seed)),
         chosen={name: _mean([r["metrics"][rule][name]["mean"] for r in found]) for name in names},
@@ -110,12 +108,11 @@ def curves_of(of_seed: Mapping[int, Record]) -> list[list[dict[str, float]]]:
     return [curve for curve in found if curve]
 
 
-def trace_of(of_seed: Mapping[int, Record]) -> list[dict[str, float]]:
-    """Of a model that was trained on with a look at test, the metrics by epoch, of the first seed; else nothing."""
-    trace: list[dict[str, float]] = []
-    if of_seed:
-        trace = of_seed[min(of_seed)]["training"].get("trace", {}).get("by_epoch", trace)
-    return trace
+def traces_of(of_seed: Mapping[int, Record], metric: str) -> list[list[dict[str, float]]]:
+    """Of a model that was trained on with looks at test, by seed: the epochs in which the metric was looked at."""
+    found = [of_seed[seed]["training"].get("trace", {}).get("by_epoch", []) for seed in sorted(of_seed)]
+    # An epoch that was not scored says so by having no metrics.
+    return [[epoch for epoch in trace if metric in epoch] for trace in found if trace]
 
 
 def values_of(of_seed: Mapping[int, Record], metric: str) -> np.ndarray:

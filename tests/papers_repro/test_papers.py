@@ -11,7 +11,7 @@ from papers_repro.kinds import KINDS, kind_of
 from papers_repro.mf_revisited.cells import DIMENSIONS
 from papers_repro.paper import cells, names, read
 from papers_repro.records import counted
-from papers_repro.verdicts import trace_of
+from papers_repro.verdicts import traces_of
 from rec_jax.config import Runtime
 from rec_jax.data.registry import DATASETS
 from rec_jax.objectives.base import TrainData
@@ -56,11 +56,13 @@ def test_every_cell_is_an_experiment_that_can_run(paper: str) -> None:
 
 @pytest.mark.parametrize("paper", names())
 def test_cells_that_are_drawn_by_epoch_are_trained_so(paper: str) -> None:
-    for name in read(paper).traced:
+    about = read(paper)
+    for name in about.traced:
         experiment = cells(paper)[name].experiment
         assert experiment.protocol.trace_test
         for seed, record in counted(paper, name).items():
-            assert len(trace_of({seed: record})) == record["training"]["epochs"] // experiment.stopping.every
+            (trace,) = traces_of({seed: record}, about.shown[0])
+            assert len(trace) == record["training"]["epochs"] // experiment.stopping.every
 
 
 @pytest.mark.parametrize("paper", names())
