@@ -8,7 +8,7 @@ In long_term_satisfaction clickbait (choc) holds users longer now and leaves the
 (kale) do the reverse, and satisfaction multiplies how long users stay. Neither is seen but by what users did: SlateQ
 with a memory of their last steps learns from the engagement of each step, brought into [0, 1], at each discount. Its
 policies are scored on the same test users, beside policies that always show the document nearest to one clickbait
-score.
+score. Which discount and which clickbait score are best is chosen on validation users, who are others.
 
 Told are the return (the engagement of a session), and over time the mean of: engagement, satisfaction, clickbait,
 diversity (entropy of the tenths of the clickbait scale among a user's last ten documents, over log 10) and novelty (1
@@ -71,9 +71,9 @@ class Options:
     steps: int = 150_000
     """Users' steps of each."""
     users: int = 4000
-    """Test users, the same for all policies."""
+    """Test users, the same for all policies, and as many validation users, by whom the best are chosen."""
     seed: int = 1
-    """The first seed; the test users are those of seed 0."""
+    """The first seed; the validation and test users are those of seed 0."""
     out: Path = Path("runs/long_term")
     """Folder of the record and the plot."""
 
@@ -133,11 +133,15 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     code, world = code_state(), LongTermSatisfaction(slate=1, sensitivity=SENSITIVITY[options.world])
     reward = Reward((Signal("engagement", 1.0, 0.0, MOST, clip=True),))
     inside, key = Remembering(Rewarded(world, reward), MEMORY), device_key(0, "long term, test")
-    policies, returns = dict[str, Any](), dict[str, np.ndarray]()
+    others = device_key(0, "long term, valid")
+    policies, returns, valid = dict[str, Any](), dict[str, np.ndarray](), dict[str, float]()
     fixed = {"random": partial(random_slates, k=1)} | {f"clickbait {c:g}": nearest(c) for c in CONSTANT}
     for name, act in fixed.items():
         told(name)
-        one = jax.device_get(jax.jit(partial(scored, world, world, act, n=options.users))(params=None, key=key))
+        play = jax.jit(partial(scored, world, world, act, None, n=options.users))
+        one = jax.device_get(play(key=key))
+        if name.startswith("clickbait"):
+            valid[name] = float(play(key=others).returns.mean())
         returns[name] = np.asarray(one.returns, np.float64)
         policies[name] = {"returns": [float(one.returns.mean())], "over_time": _listed(one.over_time)}
     keys = jnp.stack([device_key(options.seed + i, "long term") for i in range(options.seeds)])
@@ -151,8 +155,10 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         params = learn(states, keys, jnp.int32(-(-options.steps // of.users))).params
         if not finite(params):
             raise Diverged(f"{name}: a parameter became NaN or infinite")
-        score = jax.jit(lambda params, made=made: scored(world, inside, made.act, params, key, options.users))
-        each = [jax.device_get(score(jax.tree.map(lambda x, i=i: x[i], params))) for i in range(options.seeds)]
+        score = jax.jit(lambda params, key, made=made: scored(world, inside, made.act, params, key, options.users))
+        by_seed = [jax.tree.map(lambda x, i=i: x[i], params) for i in range(options.seeds)]
+        each = [jax.device_get(score(of_seed, key)) for of_seed in by_seed]
+        valid[name] = float(np.mean([score(of_seed, others).returns.mean() for of_seed in by_seed]))
         returns[name] = np.mean([np.asarray(one.returns, np.float64) for one in each], axis=0)
         policies[name] = {
             "returns": [float(one.returns.mean()) for one in each],
@@ -160,20 +166,30 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         }
     settings = {"world": options.world, "sensitivity": world.sensitivity, "seeds": options.seeds}
     settings |= {"steps": options.steps, "users": options.users, "seed": options.seed}
+    top, ceiling = chosen(valid)
+    choice = {"by": "validation users", "users": options.users, "returns": valid, "best": [top, ceiling]}
     return {
         "policies": policies,
-        "tests": tests_of(returns),
+        "chosen": choice,
+        "tests": tests_of(returns, top, ceiling),
         **settings,
         "code": code,
         "machine": machine(len(jax.devices())),
     }
 
 
-def tests_of(returns: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Each discount against none, and the best of them against the best document that is always shown."""
+def chosen(valid: Mapping[str, float]) -> tuple[str, str]:
+    """The best discount and the best document that is always shown, by their mean returns on validation users."""
+    learnt, always = ([name for name in valid if name.startswith(kind)] for kind in ("discount", "clickbait"))
+    return max(learnt, key=valid.__getitem__), max(always, key=valid.__getitem__)
+
+
+def tests_of(returns: Mapping[str, np.ndarray], top: str, ceiling: str) -> list[dict[str, Any]]:
+    """Each discount against none, and `top` of them against `ceiling`, the document that is always shown: chosen on
+    other users than those of these returns, or the last difference would be taken for larger than it is.
+    """
     learnt = [name for name in returns if name.startswith("discount")]
-    first, always = learnt[0], [name for name in returns if name.startswith("clickbait")]
-    top, ceiling = (max(of, key=lambda name: returns[name].mean()) for of in (learnt, always))
+    first = learnt[0]
     pairs = [*((name, first) for name in learnt[1:]), (top, ceiling)]
     seen = compare_pairs({(a, b): (returns[a], returns[b]) for a, b in pairs}, 10_000)
     return [
@@ -233,6 +249,10 @@ def script(argv: Sequence[str]) -> None:
         means = [f"{np.mean(of['over_time'][measure]):.3f}" for measure in OVER_TIME[1:]]
         table.add_row(name, f"{found.mean:.0f}{spread}", *means)
     console.print(table)
+    top, ceiling = record["chosen"]["best"]
+    console.print(
+        f"best on {options.users:,} validation users: {top}; of those always shown: {ceiling}", highlight=False
+    )
     for test in record["tests"]:
         first, second = test["pair"]
         console.print(
