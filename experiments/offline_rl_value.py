@@ -6,8 +6,11 @@
 Every system and seed of a record of `experiments.offline_rl` is read back from its run and shows `LoggedUsers` its best
 documents of those there are, reading the user's history in train and what was clicked since. Beside them stand random
 slates, the most popular documents and the best predicted ones. Of each session: the return (rewards of the clicked, a
-rating's share of the scale, added up), clicks a slate, and the share of likes among the clicked. Values are averaged
-over seeds; intervals and paired tests are over sessions, which begin with the same users for all; Holm over all tests.
+rating's share of the scale, added up), clicks a slate, and the share of likes among the clicked. Sessions begin with
+the same users for all. Values are averaged over seeds and kept by seed: intervals are over sessions, and over seeds
+where there are several; tests are paired over sessions (Holm over all of them), and a difference counts where Welch's
+t interval over seeds does not hold 0 either. A session in which some seed had no click has no share of likes, and is
+left out of that test.
 
 The simulator's users like what a matrix factorisation of the log says they do: how far that holds, the page of
 `experiments.logged_users` tells.
@@ -30,7 +33,7 @@ from rec_jax.data.histories import Histories
 from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import compare_pairs
+from rec_jax.evaluate.significance import compare_over_seeds, seed_interval
 from rec_jax.files import read_json, write_json
 from rec_jax.policies.fixed import random_slates, scored
 from rec_jax.policies.trained import shown_by
@@ -93,7 +96,7 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
     dataset = first.problem.dataset
     fitted, _ = fit(dataset, Fit(resamples=200))
     users = LoggedUsers(fitted)
-    found: dict[str, dict[str, np.ndarray]] = {}
+    found: dict[str, list[dict[str, np.ndarray]]] = {}
     fixed: dict[str, Act] = {
         "random": partial(random_slates, k=users.slate),
         "popularity": scored(users.popular, users.slate),
@@ -101,7 +104,7 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
     }
     for name, act in fixed.items():
         told(name)
-        found[name] = values(users, act, None, options.sessions)
+        found[name] = [values(users, act, None, options.sessions)]
     everyone = np.arange(dataset.n_users, dtype=np.int32)
     for name, of in folders.items():
         told(name)
@@ -109,13 +112,16 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
         world = ByItem(users, Histories.of(first.problem.split.train, dataset.n_users).last(everyone, _reads(saved))[0])
         # One program for all seeds: their scorers differ in the cache alone.
         act = shown_by(saved[0].scorer, read, users.slate)
-        each = [values(world, act, one.scorer.cache, options.sessions) for one in saved]
-        found[name] = {metric: np.mean([one[metric] for one in each], axis=0) for metric in METRICS}
+        found[name] = [values(world, act, one.scorer.cache, options.sessions) for one in saved]
+    means = {name: {m: np.mean([of[m] for of in seeds], axis=0) for m in METRICS} for name, seeds in found.items()}
     return {
         "data": given["data"],
         "sessions": options.sessions,
         "seeds": given["seeds"],
-        "values": {name: {m: _told(e) for m, e in intervals(of, 2000).items()} for name, of in found.items()},
+        "values": {name: {m: _told(e) for m, e in intervals(of, 2000).items()} for name, of in means.items()},
+        "by_seed": {
+            name: {m: [float(np.nanmean(of[m])) for of in seeds] for m in METRICS} for name, seeds in found.items()
+        },
         "tests": tests_of(found),
         "code": code,
         "machine": machine(1),
@@ -130,30 +136,46 @@ def _told(estimate: Any) -> list[float]:
     return [estimate.mean, estimate.low, estimate.high]
 
 
-def tests_of(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
-    """Every method against the same model alone, by metric; p-values adjusted over all of them."""
-    pairs: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]] = {}
-    for name in found:
+def tests_of(found: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> list[dict[str, Any]]:
+    """Every method against the same model alone, by metric, from each seed's values by session.
+
+    Over sessions of values averaged over seeds, p-values adjusted over all tests; and over seeds. The verdict takes
+    both, where there are several seeds.
+    """
+    by_seed, pairs = dict[str, np.ndarray](), dict[tuple[str, str], tuple[str, str, str]]()
+    for name, each in found.items():
+        by_seed |= {f"{name}/{metric}": np.stack([of[metric] for of in each]) for metric in METRICS}
         model, _, method = name.partition(" ")
         if method in METHODS and method != ALONE:
             alone = f"{model} {ALONE}"
-            pairs |= {(name, alone, metric): (found[name][metric], found[alone][metric]) for metric in METRICS}
-    return [
-        {
-            "pair": [a, b],
-            "metric": metric,
-            "difference": of.difference,
-            "low": of.low,
-            "high": of.high,
-            "p_holm": of.p_holm,
-            "verdict": of.verdict,
-        }
-        for (a, b, metric), of in compare_pairs(pairs, RESAMPLES).items()
-    ]
+            pairs |= {(f"{name}/{metric}", f"{alone}/{metric}"): (name, alone, metric) for metric in METRICS}
+    rows = []
+    for pair, (of, seeds) in compare_over_seeds(by_seed, list(pairs), RESAMPLES).items():
+        a, b, metric = pairs[pair]
+        rows.append(
+            {
+                "pair": [a, b],
+                "metric": metric,
+                "difference": of.difference,
+                "low": of.low,
+                "high": of.high,
+                "p": of.p_randomization,
+                "p_holm": of.p_holm,
+                "over_seeds": None if seeds.low is None else [seeds.low, seeds.high],
+                "verdict": "not significant" if seeds.holds_zero else of.verdict,
+            }
+        )
+    return rows
+
+
+def spread(record: Mapping[str, Any], name: str, metric: str) -> float | None:
+    """Half of the 95 % t interval over a policy's seeds; None where there is one, or the record kept none apart."""
+    of = seed_interval(record["by_seed"][name][metric]) if "by_seed" in record else None
+    return None if of is None or of.high is None else of.high - of.mean
 
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
-    """Every policy's values with their intervals, a panel a metric."""
+    """Every policy's values with their intervals over sessions, and in grey over seeds, a panel a metric."""
     names, size = list(record["values"]), (11, 0.32 * len(record["values"]) + 1.4)
     with picture(path, size, 1, len(METRICS), sharey=True) as (figure, panels):
         marks = {(t["pair"][0], t["metric"]): t["verdict"] for t in record["tests"]}
@@ -164,10 +186,13 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
                     marks.get((name, metric), ""), "0.4"
                 )
                 axes.errorbar([mean], [at], xerr=[[mean - low], [high - mean]], marker="o", color=colour, capsize=2)
+                if half := spread(record, name, metric):
+                    axes.errorbar([mean], [at + 0.25], xerr=[half], color="0.6", linewidth=1, capsize=1.5)
             axes.set(title=metric, yticks=range(len(names)), yticklabels=names)
         panels[0].invert_yaxis()
         figure.suptitle(
-            "green, red: better, worse than the same model alone; blue: no significant difference", fontsize=9
+            "green, red: better, worse than the same model alone; blue: not significantly; grey: 95 % over seeds",
+            fontsize=9,
         )
 
 
@@ -185,11 +210,15 @@ def script(argv: Sequence[str]) -> None:
     draw(record, out / "value.png")
     marks = {"better": " ▲", "worse": " ▽", "not significant": " ="}
     of = {(t["pair"][0], t["metric"]): marks[t["verdict"]] for t in record["tests"]}
-    table = Table("policy", *METRICS, title=f"{options.sessions:,} sessions; ▲ ▽ = against the same model alone")
+    table = Table(
+        "policy", *METRICS, title=f"{options.sessions:,} sessions; ±: over seeds; ▲ ▽ = against the same model alone"
+    )
     for name, found in record["values"].items():
-        cells = [
-            f"{m:.3f}{of.get((name, metric), '')} ({low:.3f}–{high:.3f})" for metric, (m, low, high) in found.items()
-        ]
+        cells = []
+        for metric, (mean, low, high) in found.items():
+            half = spread(record, name, metric)
+            seeds = "" if half is None else f" ±{half:.3f}"
+            cells.append(f"{mean:.3f}{seeds}{of.get((name, metric), '')} ({low:.3f}–{high:.3f})")
         table.add_row(name, *cells)
     console.print(table)
     console.print(f"written to {out}: value.json, value.png", highlight=False)

@@ -15,6 +15,7 @@ from typing import Any
 import tyro
 
 from experiments.cli import main
+from experiments.offline_rl_value import spread
 from papers_repro.paper import names
 from papers_repro.render import overview
 from papers_repro.standing import standing
@@ -241,9 +242,12 @@ def offline_rl(record: dict[str, Any]) -> str:
     lines = [f"| system | {' | '.join(shown)} | return in fitted users |", "|---" * 5 + "|"]
     for name, system in record["systems"].items():
         cells = [f"{system['values'][metric]['mean']:.4f}{of.get((name, metric), '')}" for metric in shown]
-        lines.append(
-            f"| {name} | {' | '.join(cells)} | {value['values'][name]['return'][0]:.2f}{of.get((name, 'return'), '')} |"
-        )
+        half = spread(value, name, "return")
+        seeds = "" if half is None else f" ±{half:.2f}"
+        earned_by = f"{value['values'][name]['return'][0]:.2f}{seeds}{of.get((name, 'return'), '')}"
+        lines.append(f"| {name} | {' | '.join(cells)} | {earned_by} |")
+    apart = all("over_seeds" in test for test in value["tests"])
+    over = "both over sessions and over seeds (±: 95 % over seeds)" if apart else "over sessions and not over seeds"
     earned = [test["verdict"] for test in value["tests"]]
     others = ", ".join(
         f"{name} {value['values'][name]['return'][0]:.2f}" for name in ("random", "popularity", "best predicted")
@@ -253,7 +257,7 @@ def offline_rl(record: dict[str, Any]) -> str:
         f"{record['data']['name']}, {record['trials']} trials on validation and {record['seeds']} seeds each; ▲ ▽ = "
         f"against the same model alone (paired, Holm-adjusted). In the fitted users besides: {others}. "
         f"{record['conclusion']} In the fitted users {len(earned)} comparisons (return, clicks a slate, likes a click) "
-        f"bring {earned.count('better')} better and {earned.count('worse')} worse, over sessions and not over seeds. "
+        f"bring {earned.count('better')} better and {earned.count('worse')} worse, {over}. "
         "[Table](experiments/records/offline_rl/table.md), "
         "[record](experiments/records/offline_rl/record.json), [value](experiments/records/offline_rl/value.json).",
     ]
