@@ -19,8 +19,9 @@ from rec_jax.errors import InputError
 from rec_jax.models.base import Query
 from rec_jax.models.gru4rec import GRU4Rec, GRU4RecConfig
 from rec_jax.models.sequence import SequenceModel
+from rec_jax.objectives import sequences
 from rec_jax.objectives.base import Recommender, TrainData
-from rec_jax.objectives.q_learning import CQL, HEAD, SAC, SQN, sqn, targets, with_one
+from rec_jax.objectives.q_learning import CQL, HEAD, SAC, SQN, rewards, sqn, targets, with_one
 from rec_jax.recommend import load
 from rec_jax.run import run
 from rec_jax.streaming import Follower
@@ -58,13 +59,22 @@ def started(recommender: Recommender, data: TrainData = DATA) -> tuple[Any, Any,
     return noisy(params), {**extra, "target": noisy(extra["target"])}, batch
 
 
-def products(params: Any, batch: Any) -> tuple[list[Any], list[Any]]:
-    """(scores [b t n], Q [b t n]) as nested lists of floats, made from states in float64."""
+def read(params: Any, batch: Any, config: SQN) -> np.ndarray:
+    """The states [b t d] in float64, of length 1 where they are to be."""
     query = Query(batch.user, None, batch.history, batch.times)
     states = np.asarray(MODULE.apply({"params": params}, query, method="states"), np.float64)
+    return states / np.linalg.norm(states, axis=-1, keepdims=True) if config.normalised else states
+
+
+def products(params: Any, batch: Any, config: SQN | None = None) -> tuple[list[Any], list[Any]]:
+    """(scores [b t n], Q [b t n]) as nested lists of floats, made from states in float64. Q has no temperature."""
+    config = config or SQN()
+    states = read(params, batch, config)
     head = np.asarray(params[HEAD], np.float64)
     items = np.asarray(params["item"]["embedding"], np.float64)
-    return (states @ items.T).tolist(), (states @ head[:, :-1].T + head[:, -1]).tolist()
+    if config.normalised:
+        items /= np.linalg.norm(items, axis=-1, keepdims=True)
+    return (states @ items.T / config.temperature).tolist(), (states @ head[:, :-1].T + head[:, -1]).tolist()
 
 
 CONFIGS = {
@@ -74,7 +84,14 @@ CONFIGS = {
     "sac, before": SAC(gamma=GAMMA, q_weight=0.4, warm_up=2),
     "sac, after": SAC(gamma=GAMMA, q_weight=0.4, warm_up=1),
     "cql": CQL(gamma=GAMMA, alpha=0.3, q_weight=2.0),
+    "sqn, cosines": SQN(gamma=GAMMA, normalised=True, temperature=0.3),
+    "sac, binary cross-entropy": SAC(gamma=GAMMA, warm_up=1, loss="bce", negatives=3),
 }
+WEIGHED = ("sac, after", "sac, binary cross-entropy")
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -83,8 +100,8 @@ def test_the_loss_is_the_formula_s(name: str) -> None:
     config = CONFIGS[name]
     recommender = built(config)
     params, extra, batch = started(recommender)
-    scores, q = products(params, batch)
-    judged = products(extra["target"], batch)[1]
+    scores, q = products(params, batch, config)
+    judged = products(extra["target"], batch, config)[1]
     rating, goal = np.asarray(batch.rating).tolist(), np.asarray(batch.target).tolist()
     total, count, negative = 0.0, 0, 0
     for b, row in enumerate(goal):
@@ -98,14 +115,126 @@ def test_the_loss_is_the_formula_s(name: str) -> None:
             if isinstance(config, CQL):
                 of_q += config.alpha * (math.log(sum(map(math.exp, q[b][t]))) - q[b][t][item])
             of_items = math.log(sum(map(math.exp, scores[b][t]))) - scores[b][t][item]
-            if name == "sac, after":
+            if config.loss == "bce":
+                others = [scores[b][t][i] for i in np.asarray(batch.negatives[b, t]).tolist()]
+                of_items = -(math.log(sigmoid(scores[b][t][item])) + sum(math.log(sigmoid(-s)) for s in others)) / 4
+            if name in WEIGHED:
                 negative += q[b][t][item] < 0
                 of_items *= max(q[b][t][item], 0.0)
             total, count = total + of_items + config.q_weight * of_q, count + 1
-    assert negative > 0 or name != "sac, after"
+    assert negative > 0 or name not in WEIGHED
     step = jnp.int32(2 * recommender.steps_per_epoch - 1)
     found = jax.jit(recommender.loss)(params, extra, batch, jax.random.key(0), step)[0]
     assert float(found) == pytest.approx(total / count, rel=1e-4)
+
+
+def test_sac_weighs_from_the_first_step_after_its_warm_up() -> None:
+    """Before it, to the last step, the loss is SQN's."""
+    recommender, plain = built(SAC(warm_up=2)), built(SQN())
+    params, extra, batch = started(recommender)
+    first = 2 * recommender.steps_per_epoch
+
+    def found(of: Recommender, step: int) -> float:
+        return float(jax.jit(of.loss)(params, extra, batch, jax.random.key(0), jnp.int32(step))[0])
+
+    assert found(recommender, first - 1) == found(plain, first - 1)
+    weighed = found(built(SAC(warm_up=0)), 0)
+    assert found(recommender, first) == weighed != found(plain, first)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_head_s_gradient_is_the_formula_s(name: str) -> None:
+    """Vectors and biases: what is expected is no function of the head, and neither is what SAC weighs by."""
+    config = CONFIGS[name]
+    recommender = built(config)
+    params, extra, batch = started(recommender)
+    states = read(params, batch, config)
+    q, judged = (products(of, batch, config)[1] for of in (params, extra["target"]))
+    expected = np.zeros((N_ITEMS, states.shape[-1] + 1))
+    for b, row in enumerate(np.asarray(batch.target).tolist()):
+        weight, events = float(batch.weight[b]) / len(batch.weight), sum(item >= 0 for item in row)
+        for t, item in enumerate(row[:events]):
+            rating = float(batch.rating[b, t])
+            goal = {"scaled": (rating - 1) / 4, "rating": rating, "one": 1.0}[config.reward]
+            if t + 1 < events:
+                goal += GAMMA * judged[b][t + 1][int(np.argmax(q[b][t + 1]))]
+            of_item = np.zeros(N_ITEMS)
+            of_item[item] = q[b][t][item] - goal
+            if isinstance(config, CQL):
+                raised = np.exp(q[b][t])
+                of_item += config.alpha * (raised / raised.sum() - (np.arange(N_ITEMS) == item))
+            expected += config.q_weight * weight * of_item[:, None] * np.append(states[b, t], 1.0)
+    step = jnp.int32(2 * recommender.steps_per_epoch - 1)
+    found = jax.jit(jax.grad(lambda p: recommender.loss(p, extra, batch, jax.random.key(0), step)[0]))(params)
+    np.testing.assert_allclose(found[HEAD], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_sac_s_weights_are_those_of_each_event_s_own_gradient() -> None:
+    """Where the state is the last item, the items' vectors learn from (p - 1[a]) max(Q(s, a), 0), and from no more."""
+    module = LastItem(GRU4RecConfig(width=N_ITEMS, max_length=T), N_USERS, N_ITEMS)
+    recommender = sqn(module, SAC(warm_up=0), DATA, 8)
+    params, extra, batch = started(recommender)
+    items, head = (np.asarray(x, np.float64) for x in (params["item"]["embedding"], params[HEAD]))
+    expected = np.zeros((N_ITEMS, N_ITEMS))
+    for b, row in enumerate(np.asarray(batch.target).tolist()):
+        for last, item in zip(np.asarray(batch.history[b]).tolist(), row):
+            if item >= 0:
+                raised = np.exp(items[:, last])
+                share = max(head[item, last] + head[item, -1], 0.0) * float(batch.weight[b]) / len(batch.weight)
+                expected[:, last] += share * (raised / raised.sum() - (np.arange(N_ITEMS) == item))
+    found = jax.jit(jax.grad(lambda p: recommender.loss(p, extra, batch, jax.random.key(0), jnp.int32(0))[0]))(params)
+    np.testing.assert_allclose(found["item"]["embedding"], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_target_network_reads_without_dropout() -> None:
+    """Of one item that is best whatever was read, the loss is a square in gamma whose curvature is the mean of
+    Q'(s', that item)²: the same for every key, and that of states without dropout.
+    """
+    module = GRU4Rec(GRU4RecConfig(width=6, dropout=0.5, max_length=T), N_USERS, N_ITEMS)
+    params, extra, batch = started(built(SQN()))
+    params[HEAD] = params[HEAD].at[3, -1].add(1e3)
+    expected = 0.0
+    judged = products(extra["target"], batch)[1]
+    for b, row in enumerate(np.asarray(batch.target).tolist()):
+        for t in range(1, sum(item >= 0 for item in row)):
+            expected += float(batch.weight[b]) / len(batch.weight) * judged[b][t][3] ** 2 / 2
+    batch = dataclasses.replace(batch, target=jnp.where(batch.target == 3, 4, batch.target))  # whose Q(s, a) is small
+
+    def loss(gamma: float, key: int) -> float:
+        of = sqn(module, SQN(gamma=gamma), DATA, 8)
+        return float(jax.jit(of.loss)(params, extra, batch, jax.random.key(key), jnp.int32(0))[0])
+
+    for key in (0, 1):
+        none, half, whole = (loss(gamma, key) for gamma in (0.0, 0.5, 1.0))
+        assert 2 * (none - 2 * half + whole) == pytest.approx(expected, rel=1e-3)
+    assert loss(0.5, 0) != loss(0.5, 1)  # the network that learns reads with it
+
+
+@pytest.mark.parametrize("name", ["sqn", "sac, after", "cql"])
+def test_groups_cut_to_their_length_give_the_same_as_one_batch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users of like length, four at a time, cut at two, four or eight events: the last event of each still ends it."""
+
+    def found(group: int, shortest: int) -> Any:
+        monkeypatch.setattr(sequences, "GROUP", group)
+        monkeypatch.setattr(sequences, "SHORTEST", shortest)
+        recommender = sqn(MODULE, CONFIGS[name], DATA, 16)
+        params, extra, batch = started(recommender)
+        assert np.asarray((batch.target >= 0).sum(axis=1)).min() <= 2
+        value = jax.value_and_grad(lambda p: recommender.loss(p, extra, batch, jax.random.key(0), jnp.int32(9))[0])
+        return jax.jit(value)(params)
+
+    for one, other in zip(*map(jax.tree.leaves, (found(16, 8), found(4, 2))), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_rewards_are_scaled_by_the_ratings_of_train_and_not_by_the_batch_s() -> None:
+    data = TrainData.of(log((2.0, 4.0, 10.0)), N_USERS, N_ITEMS)
+    extra = jax.jit(built(SQN(), data).init)(jax.random.key(0), data)[1]
+    batch = built(SQN(), data).batch(data, jax.random.key(3), jnp.int32(0), jnp.int32(0))
+    few = dataclasses.replace(batch, rating=jnp.full_like(batch.rating, 4.0))
+    for reward, wanted in (("scaled", 0.25), ("rating", 4.0), ("one", 1.0)):
+        config = SQN(reward=reward)  # type: ignore[arg-type]
+        np.testing.assert_allclose(rewards(config, few, extra), wanted, rtol=1e-6)
 
 
 def test_the_gradient_reaches_the_head_and_the_states_but_no_target() -> None:
