@@ -90,12 +90,16 @@ class SlateQ:
     priority: float = 0.0
     """Exponent of prioritised replay (0: uniform)."""
     correction: float = 0.4
-    """Exponent of the weights that make up for the priorities."""
+    """Exponent of the weights that make up for the priorities (Schaul et al.'s beta; at first, where it rises)."""
+    correction_steps: int = 0
+    """Steps of all users over which it rises to 1, in a straight line (0: it stays). Theirs are all of the training."""
 
     def __post_init__(self) -> None:
         for name in ("discount", "explore", "explore_last", "target_rate", "priority", "correction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected a share, from 0 to 1")
+        if self.correction_steps < 0:
+            raise InputError(f"correction_steps {self.correction_steps}: expected at least 0")
         if not 0 < self.share <= 1:
             raise InputError(f"share {self.share}: expected more than 0, and at most 1")
         for name in ("steps_ahead", "batch", "users", "target_every", "torso_width", "ensemble"):
@@ -246,16 +250,23 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
             slates = BUILDERS[agent.target](*weights, *(q_of(params, seen) if agent.double else judged), k)
         return value(*weights, *judged, slates)
 
-    def loss_of(params: Any, target: Any, memory: replay.Replay, drawn: replay.Sample) -> tuple[Array, Array]:
+    def loss_of(
+        params: Any, target: Any, memory: replay.Replay, drawn: replay.Sample, step: Int[Array, ""]
+    ) -> tuple[Array, Array]:
         if not several:
-            return loss_of_one(params, target, memory, drawn, None)
+            return loss_of_one(params, target, memory, drawn, step, None)
         learns = replay.at(memory, drawn, 0).learns
-        each = jax.vmap(loss_of_one, in_axes=(0, 0, None, None, 1))
-        losses, errors = each(params, target, memory, drawn, learns)
+        each = jax.vmap(loss_of_one, in_axes=(0, 0, None, None, None, 1))
+        losses, errors = each(params, target, memory, drawn, step, learns)
         return losses.sum(), errors.mean(axis=0)
 
     def loss_of_one(
-        params: Any, target: Any, memory: replay.Replay, drawn: replay.Sample, learns: Float[Array, "b"] | None
+        params: Any,
+        target: Any,
+        memory: replay.Replay,
+        drawn: replay.Sample,
+        step: Int[Array, ""],
+        learns: Float[Array, "b"] | None,
     ) -> tuple[Array, Array]:
         now = replay.at(memory, drawn, 0)
         if agent.rule == "myopic":
@@ -278,13 +289,14 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
         error = jax.lax.stop_gradient(aim) - q
         counts = jnp.ones_like(error) if agent.q_none else chosen.astype(jnp.float32)
         counts = counts if learns is None else counts * learns
-        weights = counts * (replay.importance(drawn.odds, agent.correction) if agent.priority else 1.0)
+        beta = replay.annealed(agent.correction, agent.correction_steps, step)
+        weights = counts * (replay.importance(drawn.odds, beta) if agent.priority else 1.0)
         return (weights * error**2).sum() / jnp.maximum(counts.sum(), 1), jnp.abs(error) * counts
 
     def learn(state: AgentState, key: Key[Array, ""]) -> AgentState:
         drawn = replay.sample(key, state.memory, agent.batch, agent.steps_ahead, agent.priority)
         grad = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, error), gradient = grad(state.params, state.target, state.memory, drawn)
+        (loss, error), gradient = grad(state.params, state.target, state.memory, drawn, state.step)
         if axis is not None:
             gradient = jax.lax.pmean(gradient, axis)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)

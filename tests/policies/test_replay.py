@@ -54,6 +54,26 @@ def test_priorities_set_the_chances_and_the_weights_make_up_for_them() -> None:
     assert abs(x.mean() - mean) > 0.02 * mean  # which they would not, left out
 
 
+@pytest.mark.parametrize("first", [0.0, 0.4, 1.0])
+def test_the_exponent_rises_in_a_straight_line_and_stays_at_one(first: float) -> None:
+    """Schaul et al., Sec. 3.4: from beta_0 at the beginning to 1 at the end."""
+    rise = jax.jit(lambda step: replay.annealed(first, 200, step))
+    for step in (0, 1, 50, 199, 200, 10_000):
+        wanted = first + (1 - first) * (step / 200 if step < 200 else 1)
+        assert float(rise(jnp.int32(step))) == pytest.approx(wanted, rel=1e-6)
+    assert replay.annealed(first, 0, jnp.int32(50)) is first
+
+
+def test_the_weights_are_their_formula_at_every_exponent() -> None:
+    """(1 / (N P(i)))^beta over the largest of them (Algorithm 1, line 10)."""
+    chances, n = [0.1, 0.25, 0.5, 0.15], 4
+    for step in (0, 30, 100):
+        beta = 0.4 + 0.6 * step / 100
+        raw = [(1 / (n * p)) ** beta for p in chances]
+        found = replay.importance(n * jnp.array(chances), replay.annealed(0.4, 100, jnp.int32(step)))
+        np.testing.assert_allclose(found, [w / max(raw) for w in raw], rtol=1e-5)
+
+
 def test_a_new_entry_has_the_highest_priority() -> None:
     ring = written(2)
     ring = replay.prioritised(ring, replay.Sample(jnp.array([1]), jnp.array([2]), jnp.ones(1)), jnp.array([6.999]))

@@ -155,6 +155,17 @@ def test_values_are_those_of_whole_slates(agent: SlateQ, policy: str) -> None:
         assert [set(row) for row in np.asarray(made.act(state.params, jax.random.key(0), seen)).tolist()] == slates
 
 
+def test_the_correction_rises_with_the_steps_of_training() -> None:
+    """The second step that learns is the first whose priorities differ: its exponent alone decides what comes of it."""
+    agent = replace(BASE, priority=0.6, correction=0.4, warmup=20, ensemble=2, share=1.0)
+    rising = trained(replace(agent, correction_steps=40), 21)[1]
+    same = trained(replace(agent, correction=0.4 + 0.6 * 21 / 40), 21)[1]
+    other = trained(agent, 21)[1]
+    assert float(rising.loss) == pytest.approx(float(same.loss), rel=1e-5)
+    assert float(rising.loss) != pytest.approx(float(other.loss), rel=1e-3)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), rising.params, same.params)
+
+
 def test_looking_ahead_changes_what_is_shown() -> None:
     """Or the test above would show nothing."""
     assert exact("best")[2] != exact("myopic")[2]
@@ -289,6 +300,7 @@ def test_names_are_the_papers() -> None:
         ({"warmup": 5000}, "at most remembered"),
         ({"learning_rate": 0.0}, "learning_rate 0.0: expected a number above 0"),
         ({"priority": -0.5}, "priority -0.5: expected a share"),
+        ({"correction_steps": -1}, "correction_steps -1: expected at least 0"),
         ({"layers": ()}, "layers .*: expected at least one"),
     ],
 )
