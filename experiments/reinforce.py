@@ -13,9 +13,10 @@ Recommender System" (WSDM 2019, Sec. 6.1; it prints figures, no numbers; sizes a
 
 Then `LoggedUsers`, fitted to a real log: sessions in which slates are drawn by popularity teach a policy without a
 correction, with that for the policy, and with that for slates too; a fourth learns from its own slates, which costs
-users what it shows them meanwhile. All learn on four fifths of the users, and are scored on the others, beside policies
-that learn nothing. Intervals and tests are over sessions, which begin with the same users for all; values are averaged
-over seeds; p-values are adjusted (Holm) over all pairs and metrics.
+users what it shows them meanwhile. All learn on four fifths of the users, from the first 20 steps of their sessions
+(`--length`, in the record's `agent`; the users' own limit is 50), and are scored on the others' whole sessions, beside
+policies that learn nothing. Intervals and tests are over sessions, which begin with the same users for all; values are
+averaged over seeds; p-values are adjusted (Holm) over all pairs and metrics.
 """
 
 import dataclasses

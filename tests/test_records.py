@@ -10,6 +10,7 @@ import pytest
 from experiments import before_after, explore, explore_log, long_term, offline_rl, reinforce
 from experiments.compare import read_published
 from experiments.logged_users_page import page
+from rec_jax.config import to_json
 from rec_jax.evaluate.off_policy import ESTIMATORS
 from rec_jax.evaluate.significance import holm
 from rec_jax.registry import BASELINES, parse_experiment
@@ -157,6 +158,9 @@ def test_a_correction_for_the_logs_policy_pays_and_goes_to_the_best_where_that_i
     np.testing.assert_allclose(both[:, 0], 10 / 19, atol=0.01)
     verdicts = {(*test["pair"], test["metric"]): test["verdict"] for test in record["tests"]}
     assert verdicts[reinforce.CORRECTED, reinforce.PLAIN, "return"] == "better"
+    # Of today's learners: where their sessions are cut in training, which is before the users' own limit, among them.
+    assert record["agent"] == to_json(reinforce.Options().agent)
+    assert record["agent"]["length"] < record["world"]["budget"]
     raw = {i: test["p_randomization"] for i, test in enumerate(record["tests"])}
     assert [test["p_holm"] for test in record["tests"]] == pytest.approx(list(holm(raw).values()))
 

@@ -6,6 +6,12 @@ clicked document, its return the discounted rewards from there on, its chances t
 the behaviour. As in the paper (Sec. 4.3) a slate of K counts as K draws, and what the policy would have done before and
 after that step is not corrected for (Sec. 4.1, the first-order approximation): exact for slates of one and one step.
 
+Where this differs from the paper: sessions are cut in training after `PolicyGradient.length` steps, wherever the
+simulator would end them, and returns count nothing of what would have come later; what is scored is not cut. A step
+costs as much for sessions that have ended as for others, and few are left by then: of `LoggedUsers` of MovieLens-100K,
+whose limit is 50, 5 % go on after 20 steps where slates are drawn by popularity, with 2 % of the rewards, and 31 %
+under the best predicted documents, with 8 %; none reaches 50.
+
 Checked against the loss in plain Python over the same sessions, and where the best documents are known
 (tests/policies/test_policy_gradient.py).
 """
@@ -52,7 +58,7 @@ class PolicyGradient:
     users: int = 64
     """Sessions of a step of the optimiser."""
     length: int = 20
-    """Steps of a session that are played, at most."""
+    """Steps after which a session is cut in training, wherever the simulator would end it."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.discount <= 1:
