@@ -10,7 +10,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +21,7 @@ from rec_jax.data.own import Columns
 from rec_jax.data.prepare import Preparation
 from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError
+from rec_jax.fields import hashed
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,10 @@ ANY_SIGN = ("min_rating", "rating_low", "rating_high")
 
 
 def canonical(experiment: Any, *without: str) -> str:
-    """The JSON of a dataclass that is hashed: keys sorted, `without` these fields."""
-    stored = {name: value for name, value in to_json(experiment).items() if name not in without}
+    """The JSON of a dataclass that is hashed: keys sorted, `without` these fields, and without later ones at their
+    defaults.
+    """
+    stored = {name: value for name, value in to_json(experiment, hashed).items() if name not in without}
     return json.dumps(stored, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -229,12 +232,13 @@ def _changed(value: Any, path: list[str], leaf: Any, whole: str) -> Any:
     return dataclasses.replace(value, **{path[0]: new})
 
 
-def to_json(value: Any) -> Any:
-    """Dataclasses as dictionaries, tuples as lists, paths as text: what `json` takes."""
+def to_json(value: Any, keep: Callable[[dataclasses.Field[Any], Any], bool] = lambda field, value: True) -> Any:
+    """Dataclasses as dictionaries, tuples as lists, paths as text: what `json` takes. Of fields, those to `keep`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return {f.name: to_json(of, keep) for f, of in fields if keep(f, of)}
     if isinstance(value, (tuple, list)):
-        return [to_json(v) for v in value]
+        return [to_json(v, keep) for v in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -1,6 +1,7 @@
 """Configuration: plain values, through JSON and back, with a hash."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,20 @@ def test_hash_ignores_seed_and_epochs_and_sees_the_rest() -> None:
         dataclasses.replace(base, protocol=dataclasses.replace(base.protocol, split_seed=1)),
     ]
     assert len({base.hash, *(other.hash for other in others)}) == 4
+
+
+def test_a_field_that_came_later_is_hashed_where_it_is_not_at_its_default() -> None:
+    """By hand: HSTU's `tied` came when runs of HSTU had names."""
+    base = experiment("hstu")
+    stored = to_json(base)
+    assert stored["architecture"].pop("tied") is True
+    before = {name: value for name, value in stored.items() if name not in ("seed", "epochs")}
+    text = json.dumps(before, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert base.hash == hashlib.sha256(text.encode()).hexdigest()[:10]
+    assert parse_experiment(stored) == base
+    own = dataclasses.replace(base, architecture=dataclasses.replace(base.architecture, tied=False))
+    assert own.hash != base.hash
+    assert parse_experiment(to_json(own)) == own
 
 
 def test_experiments_are_plain_values() -> None:

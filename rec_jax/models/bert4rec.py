@@ -3,22 +3,24 @@
 Its score of the next item is that of a mask put after the history. Differences from the authors' code: (1) weights
 start from Glorot's normal distribution, embeddings from N(0, .02^2), not cut off at two deviations; (2) which items
 are masked is drawn anew each epoch, where the authors make ten copies of each sequence beforehand; (3) positions are
-counted from the first event that is read.
+counted from the first event that is read, by default.
 
 Checked against a loop in plain numpy (tests/models/test_bert4rec.py).
 """
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rec_jax.fields import added
 from rec_jax.models.attention import MultiHead
 from rec_jax.models.base import Query
 from rec_jax.models.layers import Dense, Dropout, FeedForward
-from rec_jax.models.sequence import ItemsAndPlaces, SequenceModel, check_heads, latest
+from rec_jax.models.sequence import NORMAL, ItemsAndPlaces, Positions, SequenceModel, check_heads, latest
 
 EPSILON = 1e-12
 gelu = partial(nn.gelu, approximate=False)
@@ -40,6 +42,12 @@ class BERT4RecConfig:
     """Dropout of embeddings, attention weights and both parts of a block."""
     max_length: int = 200
     """Events of a history that are read, the last ones, the mask after them included."""
+    positions: Positions = added("first")
+    """Where positions are counted from: the first event read, or back from the last one (the original); or none."""
+    norm: Literal["pre", "post"] = added("post")
+    """Layer normalisation before each part of a block and after the last, or after each part (the original)."""
+    tied: bool = added(True)
+    """The items' vectors in the scores are those of the input."""
 
 
 class BERT4Rec(SequenceModel):
@@ -50,11 +58,15 @@ class BERT4Rec(SequenceModel):
     def setup(self) -> None:
         c = self.config
         check_heads(c.width, c.heads)
-        self.embed = ItemsAndPlaces(self.n_items + 1, c.width, c.max_length, "first", 0.0, scaled=False)
+        self.embed = ItemsAndPlaces(self.n_items + 1, c.width, c.max_length, c.positions, 0.0, scaled=False)
         self.embed_norm, self.embed_drop = nn.LayerNorm(epsilon=EPSILON), Dropout(c.dropout)
         self.layers = [Block(c) for _ in range(c.blocks)]
         self.transform, self.norm = Dense(c.width), nn.LayerNorm(epsilon=EPSILON)
         self.bias = self.param("bias", nn.initializers.zeros, (self.n_items,))
+        if c.norm == "pre":
+            self.last_norm = nn.LayerNorm(epsilon=EPSILON)
+        if not c.tied:
+            self.output = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
 
     @property
     def mask(self) -> int:
@@ -67,12 +79,15 @@ class BERT4Rec(SequenceModel):
         x = self.embed_drop(self.embed_norm(self.embed(items)))
         for layer in self.layers:
             x = layer(x, items >= 0)
+        if self.config.norm == "pre":
+            x = self.last_norm(x)
         x = self.norm(gelu(self.transform(x)))
         return jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
 
     def item_vectors(self) -> Float[Array, "n d"]:
-        """Those of the input, and the items' biases."""
-        return jnp.concatenate([self.embed.item.embedding[: self.n_items], self.bias[:, None]], axis=1)
+        """Of the input, or their own, and the items' biases."""
+        table = self.embed.item if self.config.tied else self.output
+        return jnp.concatenate([table.embedding[: self.n_items], self.bias[:, None]], axis=1)
 
     def last(self, query: Query) -> Float[Array, "b d"]:
         """The state at a mask after the last event."""
@@ -85,7 +100,8 @@ class BERT4Rec(SequenceModel):
 
 
 class Block(nn.Module):
-    """Attention over all positions, then the feed-forward layers, each added to its input and normalised (Eq. 3)."""
+    """Attention over all positions, then the feed-forward layers, each added to its input and normalised (Eq. 3); or
+    with its input normalised instead."""
 
     config: BERT4RecConfig
 
@@ -94,7 +110,12 @@ class Block(nn.Module):
         """All positions; those that are not `real` are seen by none."""
         c = self.config
         drop = Dropout(c.dropout)
-        found = MultiHead(c.width, c.heads, c.dropout, causal=False, name="attention")(x, x, real)
-        x = nn.LayerNorm(epsilon=EPSILON, name="attention_norm")(x + drop(found))
-        found = FeedForward(c.inner * c.width, c.dropout, gelu, name="feed")(x)
-        return nn.LayerNorm(epsilon=EPSILON, name="feed_norm")(x + drop(found))
+        attention = MultiHead(c.width, c.heads, c.dropout, causal=False, name="attention")
+        feed = FeedForward(c.inner * c.width, c.dropout, gelu, name="feed")
+        norms = [nn.LayerNorm(epsilon=EPSILON, name=f"{of}_norm") for of in ("attention", "feed")]
+        if c.norm == "pre":
+            asked = norms[0](x)
+            x = x + drop(attention(asked, asked, real))
+            return x + drop(feed(norms[1](x)))
+        x = norms[0](x + drop(attention(x, x, real)))
+        return norms[1](x + drop(feed(x)))

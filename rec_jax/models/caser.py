@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rec_jax.errors import InputError
+from rec_jax.fields import added
 from rec_jax.models.base import Query
 from rec_jax.models.layers import Dense, Dropout
 from rec_jax.models.sequence import NORMAL, SequenceModel, latest
@@ -43,6 +44,8 @@ class CaserConfig:
     """Dropout of what the filters found."""
     max_length: int = 200
     """Events of a history that are trained on, the last ones."""
+    tied: bool = added(False)
+    """The items' vectors in the scores are those of the input; the authors' are not."""
 
 
 class Caser(SequenceModel):
@@ -69,7 +72,8 @@ class Caser(SequenceModel):
             self.columns = self.param("columns", lecun, (c.window, c.vertical))
         self.drop = Dropout(c.dropout)
         self.full = Dense(c.width)
-        self.output = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
+        if not c.tied:
+            self.output = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
         self.output_bias = nn.Embed(self.n_items, 1, embedding_init=nn.initializers.zeros)
 
     def states(self, query: Query) -> Float[Array, "b t d"]:
@@ -83,8 +87,9 @@ class Caser(SequenceModel):
         return jnp.concatenate([z, jnp.ones_like(z[..., :1])], axis=-1)
 
     def item_vectors(self) -> Float[Array, "n d"]:
-        """[W'_i, b'_i]."""
-        return jnp.concatenate([self.output.embedding, self.output_bias.embedding], axis=-1)
+        """[W'_i, b'_i]; W' is E, where they are tied."""
+        table = self.item if self.config.tied else self.output
+        return jnp.concatenate([table.embedding, self.output_bias.embedding], axis=-1)
 
     def last(self, query: Query) -> Float[Array, "b d"]:
         """The state after the last event, of the window alone."""

@@ -8,14 +8,16 @@ Checked against a loop in plain numpy (tests/models/test_esasrec.py).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rec_jax.fields import added
 from rec_jax.models.attention import Cache, MultiHead
 from rec_jax.models.layers import Dense, Dropout
-from rec_jax.models.sequence import ItemsAndPlaces, Positions, check_heads
+from rec_jax.models.sequence import NORMAL, ItemsAndPlaces, Positions, check_heads
 from rec_jax.models.transformer import CausalTransformer
 
 EPSILON = 1e-5
@@ -39,6 +41,10 @@ class ESASRecConfig:
     """Events of a history that are read, the last ones."""
     positions: Positions = "first"
     """Where positions are counted from: the first event read, or back from the last one; or none."""
+    norm: Literal["pre", "post"] = added("pre")
+    """Layer normalisation before each part of a block (the authors'), or after each."""
+    tied: bool = added(True)
+    """The items' vectors in the scores are those of the input."""
 
 
 class ESASRec(CausalTransformer):
@@ -52,14 +58,17 @@ class ESASRec(CausalTransformer):
         self.embed = ItemsAndPlaces(self.n_items, c.width, c.max_length, c.positions, c.dropout)
         self.layers = [Block(c) for _ in range(c.blocks)]
         self.norm = nn.LayerNorm(epsilon=EPSILON)
+        if not c.tied:
+            self.output = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
 
     def finished(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
-        """Normalised."""
-        return self.norm(x)
+        """Normalised, where the blocks' own normalisations are not at their ends."""
+        return x if self.config.norm == "post" else self.norm(x)
 
 
 class Block(nn.Module):
-    """x + s(x W_g) * drop(attention(norm x)), then the same with the feed-forward layers (LiGR, Eqs. 1 and 2)."""
+    """x + s(x W_g) * drop(attention(norm x)), then the same with the feed-forward layers (LiGR, Eqs. 1 and 2); or
+    normalised after each sum instead."""
 
     config: ESASRecConfig
 
@@ -73,17 +82,23 @@ class Block(nn.Module):
 
     def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
         """All positions."""
-        asked = self.norms[0](x)
+        asked = self._asked(x)
         return self._after(x, self.attention(asked, asked))
 
     def step(self, x: Float[Array, "b 1 d"], cache: Cache, place: Int[Array, ""]) -> tuple[Array, Cache]:
         """One position more."""
-        asked = self.norms[0](x)
+        asked = self._asked(x)
         found, cache = self.attention.step(asked, asked, cache, place)
         return self._after(x, found), cache
 
+    def _asked(self, x: Array) -> Array:
+        return x if self.config.norm == "post" else self.norms[0](x)
+
     def _after(self, x: Array, found: Array) -> Array:
         x = x + nn.sigmoid(self.gates[0](x)) * self.drop(found)
+        if self.config.norm == "post":
+            x = self.norms[0](x)
+            return self.norms[1](x + nn.sigmoid(self.gates[1](x)) * self.drop(self.feed(x)))
         return x + nn.sigmoid(self.gates[1](x)) * self.drop(self.feed(self.norms[1](x)))
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from rec_jax.fields import added
 from rec_jax.models.attention import Cache, attend, attend_last, written
 from rec_jax.models.base import Leaf, Query
 from rec_jax.models.layers import Dense, Dropout
@@ -47,6 +48,8 @@ class HSTUConfig:
     """Add a bias by the distance of two events to their attention."""
     time_bias: bool = False
     """Add a bias by the time between two events, where times are known."""
+    tied: bool = added(True)
+    """The items' vectors in the scores are those of the input."""
 
 
 @struct.dataclass
@@ -67,6 +70,8 @@ class HSTU(SequenceModel):
         check_heads(c.width, c.heads)
         self.embed = ItemsAndPlaces(self.n_items, c.width, c.max_length, c.positions, c.dropout)
         self.layers = [Layer(c) for _ in range(c.blocks)]
+        if not c.tied:
+            self.output = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
 
     def states(self, query: Query) -> Float[Array, "b t d"]:
         """The state at every position."""
@@ -77,8 +82,8 @@ class HSTU(SequenceModel):
         return x
 
     def item_vectors(self) -> Float[Array, "n d"]:
-        """Those of the input."""
-        return self.embed.item.embedding
+        """Of the input, or their own."""
+        return (self.embed.item if self.config.tied else self.output).embedding
 
     def begin(self, b: int) -> Memory:
         """What is remembered of `b` users before their first event."""

@@ -65,10 +65,6 @@ class SASRec(CausalTransformer):
         """Normalised, where the blocks' own normalisations are not at their ends."""
         return x if self.config.norm == "post" else self.norm(x)
 
-    def item_vectors(self) -> Float[Array, "n d"]:
-        """Of the input, or their own."""
-        return super().item_vectors() if self.config.tied else self.output.embedding
-
 
 class Block(nn.Module):
     """Attention, then the feed-forward layers, each with its residual (Secs. III-B and III-C)."""

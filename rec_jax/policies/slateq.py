@@ -32,6 +32,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.errors import InputError, did_you_mean
+from rec_jax.fields import added
 from rec_jax.models.base import Leaf
 from rec_jax.objectives import learning
 from rec_jax.policies import replay
@@ -91,7 +92,7 @@ class SlateQ:
     """Exponent of prioritised replay (0: uniform)."""
     correction: float = 0.4
     """Exponent of the weights that make up for the priorities (Schaul et al.'s beta; at first, where it rises)."""
-    correction_steps: int = 0
+    correction_steps: int = added(0)
     """Steps of all users over which it rises to 1, in a straight line (0: it stays). Theirs are all of the training."""
 
     def __post_init__(self) -> None:

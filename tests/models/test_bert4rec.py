@@ -1,9 +1,11 @@
-"""BERT4Rec against a loop in plain numpy: both directions, the mask after the history, the items' biases."""
+"""BERT4Rec against a loop in plain numpy: both directions, the mask after the history, the items' biases, fields."""
 
+import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pytest
 
 from rec_jax.models.bert4rec import BERT4Rec, BERT4RecConfig
 from tests.models.sequences import dense, drawn, norm, query
@@ -17,14 +19,22 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return np.array([v * (1 + math.erf(v / math.sqrt(2))) / 2 for v in x])
 
 
-def by_loops(params: Any, row: list[int]) -> np.ndarray:
+def by_loops(params: Any, row: list[int], config: BERT4RecConfig = CONFIG) -> np.ndarray:
     """The states of one history, a position and a head at a time."""
-    p = params["params"]
+    p, pre, first = params["params"], config.norm == "pre", T - len(row) if config.positions == "last" else 0
+
+    def before(v: np.ndarray, of: Any) -> np.ndarray:
+        return norm(v, of, EPSILON) if pre else v
+
+    def after_sum(v: np.ndarray, of: Any) -> np.ndarray:
+        return v if pre else norm(v, of, EPSILON)
+
     embed, place = (np.asarray(p["embed"][name]["embedding"]) for name in ("item", "position"))
-    x = [norm(embed[item] + place[t], p["embed_norm"], EPSILON) for t, item in enumerate(row)]
+    x = [norm(embed[item] + place[first + t], p["embed_norm"], EPSILON) for t, item in enumerate(row)]
     for block in range(CONFIG.blocks):
         of = p[f"layers_{block}"]
-        q, k, v = ([dense(a, of["attention"][name]) for a in x] for name in ("query", "key", "value"))
+        asked = [before(a, of["attention_norm"]) for a in x]
+        q, k, v = ([dense(a, of["attention"][name]) for a in asked] for name in ("query", "key", "value"))
         after = []
         for t in range(len(row)):
             heads = []
@@ -32,23 +42,28 @@ def by_loops(params: Any, row: list[int]) -> np.ndarray:
                 raised = [math.exp(float(q[t][part] @ key[part]) / math.sqrt(3)) for key in k]
                 heads.append(sum(w / sum(raised) * value[part] for w, value in zip(raised, v)))
             found = dense(np.concatenate(heads), of["attention"]["out"])
-            middle = norm(x[t] + found, of["attention_norm"], EPSILON)
-            fed = dense(gelu(dense(middle, of["feed"]["Dense_0"])), of["feed"]["Dense_1"])
-            after.append(norm(middle + fed, of["feed_norm"], EPSILON))
+            middle = after_sum(x[t] + found, of["attention_norm"])
+            fed = dense(gelu(dense(before(middle, of["feed_norm"]), of["feed"]["Dense_0"])), of["feed"]["Dense_1"])
+            after.append(after_sum(middle + fed, of["feed_norm"]))
         x = after
+    x = [norm(v, p["last_norm"], EPSILON) for v in x] if pre else x
     return np.stack([np.append(norm(gelu(dense(v, p["transform"])), p["norm"], EPSILON), 1) for v in x])
 
 
-def test_states_are_the_loop_s_and_the_last_is_that_of_a_mask() -> None:
-    module = BERT4Rec(CONFIG, 3, N_ITEMS)
+@pytest.mark.parametrize(("place", "positions"), [("post", "first"), ("pre", "first"), ("post", "last")])
+def test_states_are_the_loop_s_and_the_last_is_that_of_a_mask(
+    place: Literal["pre", "post"], positions: Literal["first", "last"]
+) -> None:
+    config = dataclasses.replace(CONFIG, norm=place, positions=positions)
+    module = BERT4Rec(config, 3, N_ITEMS)
     params = drawn(module)
     rows = [[3, 1, 4, 1, 5], [6, 2, 6, 5, 3, 5, 0, 1, 2]]
     states = module.apply(params, query(rows, T), method="states")
     for row, found in zip(rows, np.asarray(states)):
-        np.testing.assert_allclose(found[: len(row)], by_loops(params, row), rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(found[: len(row)], by_loops(params, row, config), rtol=2e-4, atol=2e-5)
     last = module.apply(params, query(rows, 12), method="last")
     for row, found in zip(rows, np.asarray(last)):
-        np.testing.assert_allclose(found, by_loops(params, [*row[-T + 1 :], N_ITEMS])[-1], rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(found, by_loops(params, [*row[-T + 1 :], N_ITEMS], config)[-1], rtol=2e-4, atol=2e-5)
 
 
 def test_scores_are_products_with_the_input_s_items_plus_their_biases() -> None:

@@ -98,16 +98,6 @@ def test_an_event_more_is_what_reading_all_again_gives(norm: Literal["original"]
         np.testing.assert_allclose(state, again, rtol=1e-4, atol=1e-5)
 
 
-def test_items_have_vectors_of_their_own_where_they_are_not_tied() -> None:
-    module, params = made(tied=False)
-    own = module.apply(params, method="item_vectors")
-    np.testing.assert_array_equal(own, params["params"]["output"]["embedding"])
-    tied, of_tied = made()
-    np.testing.assert_array_equal(
-        tied.apply(of_tied, method="item_vectors"), of_tied["params"]["embed"]["item"]["embedding"]
-    )
-
-
 def test_heads_must_share_the_width() -> None:
     with pytest.raises(InputError, match="--heads 4: --width 6 cannot be shared evenly"):
         made(heads=4)

@@ -59,6 +59,21 @@ def test_of_a_long_history_the_last_events_are_read(name: str) -> None:
     np.testing.assert_allclose(long, short, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ROWS)
+def test_items_have_vectors_of_their_own_where_they_are_not_tied(name: str) -> None:
+    """BERT4Rec's and Caser's have a bias behind them."""
+    usual = made(name)
+    for tied in (True, False):
+        module, params = usual if usual[0].config.tied == tied else made(name, tied=tied)
+        inner = params["params"].get("embed", params["params"])
+        read = inner["item"]["embedding"][:N_ITEMS]
+        scored = read if tied else params["params"]["output"]["embedding"]
+        assert ("output" in params["params"]) != tied
+        found = module.apply(params, method="item_vectors")
+        np.testing.assert_array_equal(found[:, :8], scored)
+        assert tied or np.abs(found[:, :8] - read).max() > 0.1
+
+
 @pytest.mark.parametrize("name", STREAMED)
 def test_an_event_more_is_what_reading_all_again_gives(name: str) -> None:
     module, params = made(name, **({"time_bias": True} if name == "hstu" else {}))
