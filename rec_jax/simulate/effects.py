@@ -28,13 +28,18 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
-from scipy.special import expit
+from scipy.special import expit, log_expit
 
 from rec_jax.data.interactions import Interactions
+from rec_jax.errors import InputError
 from rec_jax.randomness import host_rng
 from rec_jax.simulate.preferences import Ratings
 
 ROUNDS = 50
+NOTHING = 1e-9
+"""A column with no entry beyond this is taken for zeros: vectors that their penalty left next to nothing of."""
+LEAST = 1e-6
+"""The share of a column's information that is left at the estimate, where there is one."""
 PENALTY = 0.1
 """On a user's constant: a user whose ratings are all the same would have none that is finite."""
 
@@ -104,15 +109,26 @@ def fixed_logit(
     starts: Int64[np.ndarray, "u_plus_1"],
     scale: Ratings,
 ) -> tuple[Float[np.ndarray, "c"], Newton]:
-    """(coefficients of the columns, the last step): by Newton's method. The likelihood is concave, and for an ordered
-    logit its derivatives are short: with F the chances to stay at or below a level and the one under it, g = F + F' - 1
-    and -g' = F (1 - F) + F' (1 - F')."""
+    """(coefficients of the columns, the last step): by Newton's method, whose steps are halved where they go too far.
+    The likelihood is concave, and for an ordered logit its derivatives are short: with F the chances to stay at or
+    below a level and the one under it, g = F + F' - 1 and -g' = F (1 - F) + F' (1 - F').
+
+    InputError: no coefficients are most likely, since the ratings follow from the columns without any chance.
+    """
     owner = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     users, width = len(starts) - 1, columns.shape[1]
     edges = np.concatenate([[-np.inf], scale.cuts, [np.inf]])
     level = np.searchsorted(scale.levels, rating)
-    x = scale.slope * columns
+    x = scale.slope * np.where(np.abs(columns).max(axis=0) > NOTHING, columns, 0.0)
     found, own = np.zeros(width), np.zeros(users)
+
+    def likelihood(found: np.ndarray, own: np.ndarray) -> float:
+        """But for a constant: s(b) - s(a) = s(b) s(-a) (1 - exp(a - b))."""
+        eta = scale.slope * score + x @ found + own[owner]
+        each = log_expit(edges[level + 1] - eta) + log_expit(eta - edges[level])
+        return float(each.sum() - PENALTY / 2 * (own**2).sum())
+
+    reached, said = likelihood(found, own), list[np.ndarray]()
     for _ in range(ROUNDS):
         eta = scale.slope * score + x @ found + own[owner]
         upper, lower = expit(edges[level + 1] - eta), expit(edges[level] - eta)
@@ -126,11 +142,19 @@ def fixed_logit(
         np.add.at(information, owner, weight[:, None, None] * x[:, :, None] * x[:, None, :])
         information -= moved[:, :, None] * moved[:, None, :] / mass[:, None, None]
         gradient -= moved * (force / mass)[:, None]
+        said.append(np.diag(information.sum(axis=0)))
         step = solved(information.sum(axis=0), gradient.sum(axis=0))
-        found = found + step
-        own = own + (force - moved @ step) / mass
+        of_users = (force - moved @ step) / mass
+        while (new := likelihood(found + step, own + of_users)) < reached and np.abs(step).max() >= 1e-9:
+            step, of_users = step / 2, of_users / 2
+        found, own, reached = found + step, own + of_users, new
         if np.abs(step).max() < 1e-9:
             break
+    if np.abs(step).max() >= 1e-9 or (said[-1] < LEAST * said[0]).any():
+        raise InputError(
+            "ratings follow from what came before them without any chance, so that no boredom or drift is the most "
+            "likely; take a log whose ratings vary"
+        )
     return found, Newton(information, gradient)
 
 

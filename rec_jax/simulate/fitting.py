@@ -128,7 +128,8 @@ class Report:
 def fit(dataset: Dataset, how: Fit) -> tuple[Fitted, Report]:
     """Users fitted to a log.
 
-    InputError: ratings of one level or of none that counts as a like, events in no order, or users too short to split.
+    InputError: ratings of one level, of none that counts as a like, or that nothing is left to chance in; events in no
+    order; or users too short to split.
     """
     levels = levels_of(dataset.interactions, how.like_from, dataset.name)
     if not dataset.chronological:

@@ -15,7 +15,8 @@ al., WSDM 2017, Sec. 6.1). The clicked document is rated: a draw from the logit 
 step, most where nothing is clicked, least after a like; who has none left, or has had all steps, is done.
 
 From the log: liking, and of boredom and drift what the log shows of them (`Fitted`). Declared: how places are looked
-at, appeal, patience, which candidates there are. No log without places can tell these.
+at, appeal, patience, which candidates there are. No log without places can tell these. Candidates may be items that the
+user of the log has rated: who comes has that user's taste, and no past.
 
 Checked against the formulas in plain Python (tests/simulate/test_logged_users.py).
 """

@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from rec_jax.data.interactions import Interactions
+from rec_jax.errors import InputError
 from rec_jax.simulate.effects import PENALTY, Effect, bootstrap, fixed_logit, others, remembered
 from rec_jax.simulate.preferences import Ratings
 
@@ -51,6 +52,12 @@ def rated(users: int, seed: int, theta: tuple[float, ...] = (0.5, -0.8)) -> tupl
     eta = SCALE.slope * (score + x @ np.array(theta)) + rng.normal(0, 0.7, users)[owner]
     edges = 1 / (1 + np.exp(eta[:, None] - np.array(SCALE.cuts)))
     return x, score, 1.0 + (rng.random(len(owner))[:, None] > edges).sum(axis=1), starts
+
+
+def test_ratings_that_follow_from_a_column_without_any_chance_are_refused() -> None:
+    x, score, rating, starts = rated(6, 0)
+    with pytest.raises(InputError, match="without any chance"):
+        fixed_logit(np.stack([x[:, 0], rating - 2], axis=1), 0 * score, rating, starts, SCALE)
 
 
 def test_the_logit_is_the_one_of_largest_likelihood() -> None:

@@ -119,6 +119,16 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         load_fitted(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("l2", [(1.0, 3.0), (7.0, 28.0)])
+def test_ratings_that_items_decide_show_no_drift(l2: tuple[float, ...]) -> None:
+    """Biases take all, and their penalty leaves vectors next to nothing: coefficients of these are no estimates."""
+    columns = small_columns()
+    certain = build_dataset("certain", {**columns, "rating": 1.0 + columns["item"] % 5})
+    fitted, _ = fit(certain, dataclasses.replace(QUICK, factors=8, l2=l2))
+    assert (fitted.boredom.source, fitted.drift.source) == ("declared", "declared")
+    assert abs(fitted.drift.estimate) < 100
+
+
 def test_logs_that_cannot_be_fitted_are_refused() -> None:
     columns = small_columns()
     with pytest.raises(InputError, match="every rating is 1"):
