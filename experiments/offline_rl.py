@@ -1,6 +1,6 @@
 """Does reinforcement learning from a log help sequential recommenders? SQN, SAC and CQL beside the same models alone.
 
-    python -m experiments.offline_rl                                        (about half an hour on one free core)
+    python -m experiments.offline_rl                                        (about 45 minutes on one free core)
     python -m experiments.offline_rl --trials 1 --seeds 1 --epochs 3        (a look at it: some minutes)
     python -m experiments.offline_rl --data ml-1m-sasrec-rated --batch-size 128 --out experiments/records/offline_rl_1m
 
@@ -77,7 +77,7 @@ class Options:
     """Users a step."""
     learning_rate: float = 3e-3
     """Of the first trial; the others draw theirs."""
-    epochs: int = 40
+    epochs: int = 100
     """At most."""
     patience: int = 5
     """Validations without a better value before a training ends."""
