@@ -6,16 +6,17 @@
 
 GRU4Rec and SASRec are trained by cross-entropy on the next item, alone ('supervised') and with a Q head that learns
 from ratings as rewards (`rec_jax/objectives/q_learning.py`). Every system is given as many trials on validation, by
-the same metric; then seeds, one test split, the whole catalogue. Each is tested against the same model alone, in pairs
-over users, adjusted (Holm) over all of these tests together. What is finished (trials and runs in --runs) is not done
-again. Metrics, of each user's one test event, with rating r, brought to [0, 1] as the objectives' reward is:
+the same metric; then seeds, one test split, the whole catalogue. Each is tested against the same model alone, and SQN
+against SQN whose rewards are all 1: in pairs over users, adjusted (Holm) over all of these tests together, and over
+seeds. What is finished (trials and runs in --runs) is not done again. Metrics, of each user's one test event, with
+rating r, brought to [0, 1] as the objectives' reward is:
 
 - hr@10, ndcg@10: of all users;
 - hr@10 liked, ndcg@10 liked: of the users whose r is at least --liked, before it is scaled;
 - reward@10: the scaled r where the event is among the first ten, else 0 (the paper's cumulative reward, a user).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +31,7 @@ from rec_jax.config import Optimization, Protocol, Runtime, Stopping, to_json
 from rec_jax.data.own import Columns
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import compare_pairs, seed_interval
+from rec_jax.evaluate.significance import compare_over_seeds, seed_interval
 from rec_jax.files import atomic, write_json
 from rec_jax.objectives.next_item import NextItem
 from rec_jax.objectives.q_learning import CQL, SAC, SQN
@@ -61,7 +62,7 @@ class Options:
     columns: Columns = Columns()
     models: tuple[str, ...] = ("gru4rec", "sasrec")
     """Causal models of sequences."""
-    methods: tuple[Literal["sqn", "sac", "cql", "sqn-constant"], ...] = ("sqn", "sac", "cql")
+    methods: tuple[Literal["sqn", "sac", "cql", "sqn-constant"], ...] = ("sqn", "sac", "cql", "sqn-constant")
     """What is compared with the model alone."""
     trials: int = 2
     """Hyper-parameter settings tried on validation for every system, the defaults first."""
@@ -146,31 +147,44 @@ def by_user(parts: Sequence[Part], problem: Problem, liked: float) -> list[dict[
     return [measured(p.per_user["full/hr@10"], p.per_user["full/ndcg@10"], rating, scaled, liked) for p in parts]
 
 
-def tested(values: dict[str, dict[str, np.ndarray]], options: Options) -> list[dict[str, Any]]:
-    """Every system against its model alone, by metric: difference, interval, p-value adjusted over all of them.
+def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
+    """What is held against what: every method against its model alone, and SQN against SQN whose rewards are all 1."""
+    known = list(names)
+    alone = [(name, label(name.split()[0], ALONE)) for name in known if name.split()[-1] in METHODS.keys() - {ALONE}]
+    return alone + [(name, f"{name}-constant") for name in known if f"{name}-constant" in known]
 
-    `values` holds each system's metrics by user, averaged over seeds.
+
+def tested(found: Mapping[str, Sequence[Mapping[str, np.ndarray]]], resamples: int) -> list[dict[str, Any]]:
+    """The pairs by metric, from each seed's values of every system.
+
+    Of values averaged over seeds, p-values adjusted over all tests; and over seeds. The verdict takes both, where there
+    are several seeds.
     """
-    pairs = {
-        (model, method, metric): (values[label(model, method)][metric], values[label(model, ALONE)][metric])
-        for model in options.models
-        for method in options.methods
-        for metric in METRICS
-    }
-    return [
-        {
-            "model": model,
-            "method": method,
-            "metric": metric,
-            "difference": of.difference,
-            "low": of.low,
-            "high": of.high,
-            "p": of.p_randomization,
-            "p_holm": of.p_holm,
-            "verdict": of.verdict,
-        }
-        for (model, method, metric), of in compare_pairs(pairs, RESAMPLES).items()
-    ]
+    metrics = list(next(iter(found.values()))[0])
+    by_seed = {f"{name}/{m}": np.stack([of[m] for of in each]) for name, each in found.items() for m in metrics}
+    asked = {(f"{a}/{m}", f"{b}/{m}"): (a, b, m) for a, b in pairs(found) for m in metrics}
+    rows = []
+    for pair, (of, seeds) in compare_over_seeds(by_seed, list(asked), resamples).items():
+        a, b, metric = asked[pair]
+        rows.append(
+            {
+                "pair": [a, b],
+                "metric": metric,
+                "difference": of.difference,
+                "low": of.low,
+                "high": of.high,
+                "p": of.p_randomization,
+                "p_holm": of.p_holm,
+                "over_seeds": None if seeds.low is None else [seeds.low, seeds.high],
+                "verdict": "not significant" if seeds.holds_zero else of.verdict,
+            }
+        )
+    return rows
+
+
+def against_alone(tests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """By system and metric: the verdict against the same model alone."""
+    return {(t["pair"][0], t["metric"]): t["verdict"] for t in tests if t["pair"][1].split()[-1] == ALONE}
 
 
 def line(found: System, parts: Sequence[Part], seen: Sequence[dict[str, np.ndarray]], bootstrap: int) -> dict[str, Any]:
@@ -200,10 +214,13 @@ def line(found: System, parts: Sequence[Part], seen: Sequence[dict[str, np.ndarr
     }
 
 
-def conclusion(found: Sequence[dict[str, Any]]) -> str:
-    """What the tests say, in words."""
-    methods, models = (list(dict.fromkeys(row[of] for row in found)) for of in ("method", "model"))
-    better, worse = ([row for row in found if row["verdict"] == verdict] for verdict in ("better", "worse"))
+def conclusion(tests: Sequence[Mapping[str, Any]]) -> str:
+    """What the tests say, in words: of methods whose rewards are ratings, then of what is left where all are 1."""
+    alone = [t for t in tests if t["pair"][1].split()[-1] == ALONE]
+    constant = [t for t in alone if t["pair"][0].endswith("-constant")]
+    found = [t for t in alone if t not in constant]
+    models, methods = (list(dict.fromkeys(t["pair"][0].split()[at] for t in found)) for at in (0, 1))
+    better, worse = (_with(found, verdict) for verdict in ("better", "worse"))
     if better and not worse:
         verdict = "Reinforcement learning helps here"
     elif worse and not better:
@@ -213,13 +230,14 @@ def conclusion(found: Sequence[dict[str, Any]]) -> str:
     else:
         verdict = "Reinforcement learning does not help here, as far as these tests can tell"
 
-    def told(row: dict[str, Any]) -> str:
-        return f"{row['model']} {row['method']}, {row['metric']} {row['difference']:+.4f} (p {row['p_holm']:.4f})"
+    def told(row: Mapping[str, Any]) -> str:
+        return f"{row['pair'][0]}, {row['metric']} {row['difference']:+.4f} (p {row['p_holm']:.4f})"
 
     sentences = [
         f"{verdict}: of {len(found)} comparisons with the same model alone ({' and '.join(models)}; "
-        f"{', '.join(methods)}; {len(METRICS)} metrics), {len(better)} are significantly better and {len(worse)} "
-        "significantly worse (paired randomisation tests over users, values averaged over seeds, Holm over all)."
+        f"{', '.join(methods)}; {len({t['metric'] for t in found})} metrics), {len(better)} are significantly better "
+        f"and {len(worse)} significantly worse (both by paired randomisation tests over users, values averaged over "
+        "seeds, Holm over all, and by Welch's t intervals over seeds)."
     ]
     for name, rows in (("Better", better), ("Worse", worse)):
         if rows:
@@ -227,13 +245,27 @@ def conclusion(found: Sequence[dict[str, Any]]) -> str:
     if not better and not worse:
         low, high = min(row["low"] for row in found), max(row["high"] for row in found)
         sentences.append(f"All intervals of the differences lie within {low:+.4f} and {high:+.4f}.")
+    if constant:
+        rated = [t for t in tests if t not in alone]
+        sentences.append(
+            f"Where every reward is 1 (sqn-constant), of {len(constant)} such comparisons {_counted(constant)}; of "
+            f"{len(rated)} of sqn with sqn-constant, which are what ratings as rewards bring, {_counted(rated)}."
+        )
     return " ".join(sentences)
+
+
+def _counted(tests: Sequence[Mapping[str, Any]]) -> str:
+    return f"{len(_with(tests, 'better'))} are better and {len(_with(tests, 'worse'))} worse"
+
+
+def _with(tests: Sequence[Mapping[str, Any]], verdict: str) -> list[Mapping[str, Any]]:
+    return [test for test in tests if test["verdict"] == verdict]
 
 
 def table(record: dict[str, Any]) -> str:
     """The record as Markdown: a line a system, with the marks of its tests, and the conclusion."""
     marks = {"better": " ▲", "worse": " ▽", "not significant": " ="}
-    of = {(label(t["model"], t["method"]), t["metric"]): marks[t["verdict"]] for t in record["tests"]}
+    of = {key: marks[verdict] for key, verdict in against_alone(record["tests"]).items()}
     lines = [f"| system | {' | '.join(METRICS)} | reward of a hit | epochs |", "|---" * (len(METRICS) + 3) + "|"]
     for name, system in record["systems"].items():
         cells = []
@@ -246,20 +278,21 @@ def table(record: dict[str, Any]) -> str:
     note = (
         f"{record['data']['name']}: {record['split']}; the whole catalogue is ranked. {record['trials']} trials on "
         f"validation for every system, {record['seeds']} seeds, at most {record['epochs']} epochs, of which validation "
-        "kept those shown; brackets: 95 % over users; ±: half of the 95 % t interval over seeds, which the tests do "
-        "not know of. ▲ ▽ = against the same model alone (•). Liked: the test event's rating is at least "
-        f"{record['liked']:g}; reward@10: its rating, scaled to [0, 1], where it is among the first ten."
+        "kept those shown; brackets: 95 % over users; ±: half of the 95 % t interval over seeds. ▲ ▽ = against the "
+        f"same model alone (•). Liked: the test event's rating is at least {record['liked']:g}; reward@10: its rating, "
+        "scaled to [0, 1], where it is among the first ten."
     )
     return "\n".join([*lines, "", note, "", record["conclusion"], ""])
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
     """Differences from the same model alone with their intervals, a panel a metric; filled where significant."""
-    names = list(dict.fromkeys(label(t["model"], t["method"]) for t in record["tests"]))
+    tests = [t for t in record["tests"] if t["pair"][1].split()[-1] == ALONE]
+    names = list(dict.fromkeys(t["pair"][0] for t in tests))
     with picture(path, (13, 3.6), 1, len(METRICS), sharey=True) as (figure, panels):
         for axes, metric in zip(panels, METRICS):
-            for t in (t for t in record["tests"] if t["metric"] == metric):
-                at, colour = names.index(label(t["model"], t["method"])), f"C{list(METHODS).index(t['method'])}"
+            for t in (t for t in tests if t["metric"] == metric):
+                at, colour = names.index(t["pair"][0]), f"C{list(METHODS).index(t['pair'][0].split()[-1])}"
                 sides = [[t["difference"] - t["low"]], [t["high"] - t["difference"]]]
                 fill = "none" if t["verdict"] == "not significant" else colour
                 axes.errorbar([t["difference"]], [at], xerr=sides, marker="o", color=colour, mfc=fill, capsize=2)
@@ -281,17 +314,16 @@ def compare(options: Options, console: Console) -> dict[str, Any]:
     def tell(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
-    averaged, lines, results = {}, {}, []
+    values, lines, results = {}, {}, []
     with ProgressBar(console, options.metric, runtime.progress) as bar:
         for name, each in asked.items():
             chosen = tuned(each, options.trials, problem, runtime, bar.show, tell)
             parts = [part(chosen, seed, problem, runtime, bar.show) for seed in range(1, options.seeds + 1)]
-            seen = by_user(parts, problem, options.liked)
-            averaged[name] = {metric: np.mean([of[metric] for of in seen], axis=0) for metric in METRICS}
-            lines[name] = line(chosen, parts, seen, runtime.bootstrap)
+            values[name] = by_user(parts, problem, options.liked)
+            lines[name] = line(chosen, parts, values[name], runtime.bootstrap)
             results.append(parts[0].result)
             tell(f"{name}: " + ", ".join(f"{m} {of['mean']:.4f}" for m, of in lines[name]["values"].items()))
-    found = tested(averaged, options)
+    found = tested(values, RESAMPLES)
     given = ("trials", "seeds", "metric", "liked", "max_length", "batch_size", "learning_rate", "epochs", "patience")
     return {
         **{name: getattr(options, name) for name in given},

@@ -28,12 +28,12 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli import main
-from experiments.offline_rl import ALONE, METHODS
+from experiments.offline_rl import against_alone, tested
 from rec_jax.data.histories import Histories
 from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import compare_over_seeds, seed_interval
+from rec_jax.evaluate.significance import seed_interval
 from rec_jax.files import read_json, write_json
 from rec_jax.policies.fixed import random_slates, scored
 from rec_jax.policies.trained import shown_by
@@ -122,7 +122,7 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
         "by_seed": {
             name: {m: [float(np.nanmean(of[m])) for of in seeds] for m in METRICS} for name, seeds in found.items()
         },
-        "tests": tests_of(found),
+        "tests": tested(found, RESAMPLES),
         "code": code,
         "machine": machine(1),
     }
@@ -136,49 +136,17 @@ def _told(estimate: Any) -> list[float]:
     return [estimate.mean, estimate.low, estimate.high]
 
 
-def tests_of(found: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> list[dict[str, Any]]:
-    """Every method against the same model alone, by metric, from each seed's values by session.
-
-    Over sessions of values averaged over seeds, p-values adjusted over all tests; and over seeds. The verdict takes
-    both, where there are several seeds.
-    """
-    by_seed, pairs = dict[str, np.ndarray](), dict[tuple[str, str], tuple[str, str, str]]()
-    for name, each in found.items():
-        by_seed |= {f"{name}/{metric}": np.stack([of[metric] for of in each]) for metric in METRICS}
-        model, _, method = name.partition(" ")
-        if method in METHODS and method != ALONE:
-            alone = f"{model} {ALONE}"
-            pairs |= {(f"{name}/{metric}", f"{alone}/{metric}"): (name, alone, metric) for metric in METRICS}
-    rows = []
-    for pair, (of, seeds) in compare_over_seeds(by_seed, list(pairs), RESAMPLES).items():
-        a, b, metric = pairs[pair]
-        rows.append(
-            {
-                "pair": [a, b],
-                "metric": metric,
-                "difference": of.difference,
-                "low": of.low,
-                "high": of.high,
-                "p": of.p_randomization,
-                "p_holm": of.p_holm,
-                "over_seeds": None if seeds.low is None else [seeds.low, seeds.high],
-                "verdict": "not significant" if seeds.holds_zero else of.verdict,
-            }
-        )
-    return rows
-
-
 def spread(record: Mapping[str, Any], name: str, metric: str) -> float | None:
-    """Half of the 95 % t interval over a policy's seeds; None where there is one, or the record kept none apart."""
-    of = seed_interval(record["by_seed"][name][metric]) if "by_seed" in record else None
-    return None if of is None or of.high is None else of.high - of.mean
+    """Half of the 95 % t interval over a policy's seeds; None where there is one."""
+    of = seed_interval(record["by_seed"][name][metric])
+    return None if of.high is None else of.high - of.mean
 
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
     """Every policy's values with their intervals over sessions, and in grey over seeds, a panel a metric."""
     names, size = list(record["values"]), (11, 0.32 * len(record["values"]) + 1.4)
     with picture(path, size, 1, len(METRICS), sharey=True) as (figure, panels):
-        marks = {(t["pair"][0], t["metric"]): t["verdict"] for t in record["tests"]}
+        marks = against_alone(record["tests"])
         for axes, metric in zip(panels, METRICS):
             for at, name in enumerate(names):
                 mean, low, high = record["values"][name][metric]
@@ -209,7 +177,7 @@ def script(argv: Sequence[str]) -> None:
     write_json(out / "value.json", record)
     draw(record, out / "value.png")
     marks = {"better": " ▲", "worse": " ▽", "not significant": " ="}
-    of = {(t["pair"][0], t["metric"]): marks[t["verdict"]] for t in record["tests"]}
+    of = {key: marks[verdict] for key, verdict in against_alone(record["tests"]).items()}
     table = Table(
         "policy", *METRICS, title=f"{options.sessions:,} sessions; ±: over seeds; ▲ ▽ = against the same model alone"
     )

@@ -15,6 +15,7 @@ from typing import Any
 import tyro
 
 from experiments.cli import main
+from experiments.offline_rl import against_alone
 from experiments.offline_rl_value import spread
 from papers_repro.paper import names
 from papers_repro.render import overview
@@ -236,8 +237,8 @@ def offline_rl(record: dict[str, Any]) -> str:
     """Whether RL from a log helped: accuracy, and what was earned in users fitted to the log."""
     value = read_json(RECORDS / "offline_rl" / "value.json")
     marks = {"better": " ▲", "worse": " ▽", "not significant": " ="}
-    of = {(f"{t['model']} {t['method']}", t["metric"]): marks[t["verdict"]] for t in record["tests"]}
-    of |= {(t["pair"][0], t["metric"]): marks[t["verdict"]] for t in value["tests"]}
+    earned = against_alone(value["tests"])
+    of = {key: marks[verdict] for key, verdict in (against_alone(record["tests"]) | earned).items()}
     shown = ("ndcg@10", "ndcg@10 liked", "reward@10")
     lines = [f"| system | {' | '.join(shown)} | return in fitted users |", "|---" * 5 + "|"]
     for name, system in record["systems"].items():
@@ -246,18 +247,19 @@ def offline_rl(record: dict[str, Any]) -> str:
         seeds = "" if half is None else f" ±{half:.2f}"
         earned_by = f"{value['values'][name]['return'][0]:.2f}{seeds}{of.get((name, 'return'), '')}"
         lines.append(f"| {name} | {' | '.join(cells)} | {earned_by} |")
-    apart = all("over_seeds" in test for test in value["tests"])
-    over = "both over sessions and over seeds (±: 95 % over seeds)" if apart else "over sessions and not over seeds"
-    earned = [test["verdict"] for test in value["tests"]]
+    apart = all(test["over_seeds"] for test in value["tests"])
+    over = "both over sessions and over seeds (±: 95 % over seeds)" if apart else "over sessions of one seed"
+    verdicts = list(earned.values())
     others = ", ".join(
         f"{name} {value['values'][name]['return'][0]:.2f}" for name in ("random", "popularity", "best predicted")
     )
     lines += [
         "",
         f"{record['data']['name']}, {record['trials']} trials on validation and {record['seeds']} seeds each; ▲ ▽ = "
-        f"against the same model alone (paired, Holm-adjusted). In the fitted users besides: {others}. "
-        f"{record['conclusion']} In the fitted users {len(earned)} comparisons (return, clicks a slate, likes a click) "
-        f"bring {earned.count('better')} better and {earned.count('worse')} worse, {over}. "
+        f"against the same model alone. In the fitted users besides: {others}. "
+        f"{record['conclusion']} In the fitted users {len(verdicts)} comparisons with the same model alone (return, "
+        f"clicks a slate, likes a click) bring {verdicts.count('better')} better and {verdicts.count('worse')} worse, "
+        f"{over}. "
         "[Table](experiments/records/offline_rl/table.md), "
         "[record](experiments/records/offline_rl/record.json), [value](experiments/records/offline_rl/value.json).",
     ]
