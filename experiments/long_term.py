@@ -13,7 +13,8 @@ score. Which discount and which clickbait score are best is chosen on validation
 Told are the return (the engagement of a session), and over time the mean of: engagement, satisfaction, clickbait,
 diversity (entropy of the tenths of the clickbait scale among a user's last ten documents, over log 10) and novelty (1
 less the share of a user's earlier documents in the same tenth). Return: 95 % t intervals over seeds; the tests are
-paired over users, of returns averaged over seeds, Holm-adjusted.
+paired over users, of returns averaged over seeds, Holm-adjusted, and Welch's over seeds: a difference counts where both
+say so.
 
 With RecSim's sensitivity of .01 satisfaction stays within .49 and .51, so that choc is best at any discount; the world
 that is called `sensitive` has ten times as much.
@@ -36,7 +37,7 @@ from rich.table import Table
 from experiments.cli import main
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.over_time import diversity, mean_over_time, novelty
-from rec_jax.evaluate.significance import compare_pairs, seed_interval
+from rec_jax.evaluate.significance import compare_over_seeds, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies.fixed import best, random_slates
 from rec_jax.policies.networks import finite
@@ -142,7 +143,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         one = jax.device_get(play(key=key))
         if name.startswith("clickbait"):
             valid[name] = float(play(key=others).returns.mean())
-        returns[name] = np.asarray(one.returns, np.float64)
+        returns[name] = np.asarray(one.returns, np.float64)[None]
         policies[name] = {"returns": [float(one.returns.mean())], "over_time": _listed(one.over_time)}
     keys = jnp.stack([device_key(options.seed + i, "long term") for i in range(options.seeds)])
     for discount in DISCOUNTS:
@@ -159,7 +160,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         by_seed = [jax.tree.map(lambda x, i=i: x[i], params) for i in range(options.seeds)]
         each = [jax.device_get(score(of_seed, key)) for of_seed in by_seed]
         valid[name] = float(np.mean([score(of_seed, others).returns.mean() for of_seed in by_seed]))
-        returns[name] = np.mean([np.asarray(one.returns, np.float64) for one in each], axis=0)
+        returns[name] = np.stack([np.asarray(one.returns, np.float64) for one in each])
         policies[name] = {
             "returns": [float(one.returns.mean()) for one in each],
             "over_time": _listed(jax.tree.map(lambda *of: np.mean(of, axis=0), *(one.over_time for one in each))),
@@ -186,15 +187,22 @@ def chosen(valid: Mapping[str, float]) -> tuple[str, str]:
 
 def tests_of(returns: Mapping[str, np.ndarray], top: str, ceiling: str) -> list[dict[str, Any]]:
     """Each discount against none, and `top` of them against `ceiling`, the document that is always shown: chosen on
-    other users than those of these returns, or the last difference would be taken for larger than it is.
+    other users than those of these returns [seeds users], or the last difference would be taken for larger than it is.
     """
     learnt = [name for name in returns if name.startswith("discount")]
     first = learnt[0]
     pairs = [*((name, first) for name in learnt[1:]), (top, ceiling)]
-    seen = compare_pairs({(a, b): (returns[a], returns[b]) for a, b in pairs}, 10_000)
     return [
-        {"pair": [a, b], "difference": of.difference, "low": of.low, "high": of.high, "p": of.p_holm}
-        for (a, b), of in seen.items()
+        {
+            "pair": [a, b],
+            "difference": of.difference,
+            "low": of.low,
+            "high": of.high,
+            "p": of.p_holm,
+            "over_seeds": None if seeds.low is None else [seeds.low, seeds.high],
+            "verdict": "not significant" if seeds.holds_zero else of.verdict,
+        }
+        for (a, b), (of, seeds) in compare_over_seeds(returns, pairs, 10_000).items()
     ]
 
 
@@ -255,9 +263,10 @@ def script(argv: Sequence[str]) -> None:
     )
     for test in record["tests"]:
         first, second = test["pair"]
+        over = "" if test["over_seeds"] is None else "; over seeds {:+.1f} to {:+.1f}".format(*test["over_seeds"])
         console.print(
             f"{first} – {second}: {test['difference']:+.1f} ({test['low']:+.1f} to {test['high']:+.1f}), "
-            f"p {test['p']:.4f}",
+            f"p {test['p']:.4f}{over}: {test['verdict']}",
             highlight=False,
         )
     console.print(f"written to {options.out}: record.json, plot.png", highlight=False)

