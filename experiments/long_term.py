@@ -37,7 +37,7 @@ from rich.table import Table
 from experiments.cli import main
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.over_time import diversity, mean_over_time, novelty
-from rec_jax.evaluate.significance import compare_over_seeds, seed_interval
+from rec_jax.evaluate.significance import pair_records, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies.fixed import best, random_slates
 from rec_jax.policies.networks import finite
@@ -192,18 +192,8 @@ def tests_of(returns: Mapping[str, np.ndarray], top: str, ceiling: str) -> list[
     learnt = [name for name in returns if name.startswith("discount")]
     first = learnt[0]
     pairs = [*((name, first) for name in learnt[1:]), (top, ceiling)]
-    return [
-        {
-            "pair": [a, b],
-            "difference": of.difference,
-            "low": of.low,
-            "high": of.high,
-            "p": of.p_holm,
-            "over_seeds": None if seeds.low is None else [seeds.low, seeds.high],
-            "verdict": "not significant" if seeds.holds_zero else of.verdict,
-        }
-        for (a, b), (of, seeds) in compare_over_seeds(returns, pairs, 10_000).items()
-    ]
+    found = {name: [{"return": one} for one in seeds] for name, seeds in returns.items()}
+    return pair_records(found, pairs, 10_000)
 
 
 def _listed(over_time: Mapping[str, Any]) -> dict[str, list[float]]:
@@ -266,7 +256,7 @@ def script(argv: Sequence[str]) -> None:
         over = "" if test["over_seeds"] is None else "; over seeds {:+.1f} to {:+.1f}".format(*test["over_seeds"])
         console.print(
             f"{first} – {second}: {test['difference']:+.1f} ({test['low']:+.1f} to {test['high']:+.1f}), "
-            f"p {test['p']:.4f}{over}: {test['verdict']}",
+            f"p {test['p_holm']:.4f}{over}: {test['verdict']}",
             highlight=False,
         )
     console.print(f"written to {options.out}: record.json, plot.png", highlight=False)

@@ -31,7 +31,7 @@ from rec_jax.config import Optimization, Protocol, Runtime, Stopping, to_json
 from rec_jax.data.own import Columns
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import compare_over_seeds, seed_interval
+from rec_jax.evaluate.significance import pair_records, seed_interval
 from rec_jax.files import atomic, write_json
 from rec_jax.objectives.next_item import NextItem
 from rec_jax.objectives.q_learning import CQL, SAC, SQN
@@ -152,34 +152,6 @@ def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     known = list(names)
     alone = [(name, label(name.split()[0], ALONE)) for name in known if name.split()[-1] in METHODS.keys() - {ALONE}]
     return alone + [(name, f"{name}-constant") for name in known if f"{name}-constant" in known]
-
-
-def tested(found: Mapping[str, Sequence[Mapping[str, np.ndarray]]], resamples: int) -> list[dict[str, Any]]:
-    """The pairs by metric, from each seed's values of every system.
-
-    Of values averaged over seeds, p-values adjusted over all tests; and over seeds. The verdict takes both, where there
-    are several seeds.
-    """
-    metrics = list(next(iter(found.values()))[0])
-    by_seed = {f"{name}/{m}": np.stack([of[m] for of in each]) for name, each in found.items() for m in metrics}
-    asked = {(f"{a}/{m}", f"{b}/{m}"): (a, b, m) for a, b in pairs(found) for m in metrics}
-    rows = []
-    for pair, (of, seeds) in compare_over_seeds(by_seed, list(asked), resamples).items():
-        a, b, metric = asked[pair]
-        rows.append(
-            {
-                "pair": [a, b],
-                "metric": metric,
-                "difference": of.difference,
-                "low": of.low,
-                "high": of.high,
-                "p": of.p_randomization,
-                "p_holm": of.p_holm,
-                "over_seeds": None if seeds.low is None else [seeds.low, seeds.high],
-                "verdict": "not significant" if seeds.holds_zero else of.verdict,
-            }
-        )
-    return rows
 
 
 def against_alone(tests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
@@ -323,7 +295,7 @@ def compare(options: Options, console: Console) -> dict[str, Any]:
             lines[name] = line(chosen, parts, values[name], runtime.bootstrap)
             results.append(parts[0].result)
             tell(f"{name}: " + ", ".join(f"{m} {of['mean']:.4f}" for m, of in lines[name]["values"].items()))
-    found = tested(values, RESAMPLES)
+    found = pair_records(values, pairs(values), RESAMPLES)
     given = ("trials", "seeds", "metric", "liked", "max_length", "batch_size", "learning_rate", "epochs", "patience")
     return {
         **{name: getattr(options, name) for name in given},

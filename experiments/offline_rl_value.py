@@ -28,12 +28,12 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli import main
-from experiments.offline_rl import against_alone, tested
+from experiments.offline_rl import against_alone, pairs
 from rec_jax.data.histories import Histories
 from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import seed_interval
+from rec_jax.evaluate.significance import pair_records, seed_interval
 from rec_jax.files import read_json, write_json
 from rec_jax.policies.fixed import random_slates, scored
 from rec_jax.policies.trained import shown_by
@@ -122,7 +122,7 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
         "by_seed": {
             name: {m: [float(np.nanmean(of[m])) for of in seeds] for m in METRICS} for name, seeds in found.items()
         },
-        "tests": tested(found, RESAMPLES),
+        "tests": pair_records(found, pairs(found), RESAMPLES),
         "code": code,
         "machine": machine(1),
     }

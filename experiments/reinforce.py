@@ -15,8 +15,9 @@ Then `LoggedUsers`, fitted to a real log: sessions in which slates are drawn by 
 correction, with that for the policy, and with that for slates too; a fourth learns from its own slates, which costs
 users what it shows them meanwhile. All learn on four fifths of the users, from the first 20 steps of their sessions
 (`--length`, in the record's `agent`; the users' own limit is 50), and are scored on the others' whole sessions, beside
-policies that learn nothing. Intervals and tests are over sessions, which begin with the same users for all; values are
-averaged over seeds; p-values are adjusted (Holm) over all pairs and metrics.
+policies that learn nothing. Intervals and tests are over sessions, which begin with the same users for all, of values
+averaged over seeds; p-values are adjusted (Holm) over all pairs and metrics; and a difference counts where Welch's t
+interval over seeds does not hold 0 either.
 """
 
 import dataclasses
@@ -41,7 +42,7 @@ from rec_jax.data.own import Columns
 from rec_jax.data.registry import DEFAULT_FOLDER, load
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import compare_pairs, seed_interval
+from rec_jax.evaluate.significance import pair_records, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies import reinforce
 from rec_jax.policies.networks import finite
@@ -175,7 +176,6 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
             each[name].append(values(test, serve, state.params, options.sessions))
     # A session without a click has no share of likes, and is left out of that metric in every policy compared.
     means = {name: {m: np.mean([of[m] for of in seeds], axis=0) for m in METRICS} for name, seeds in each.items()}
-    pairs = {(a, b, m): (means[a][m], means[b][m]) for a, b in PAIRS for m in METRICS}
     return {
         "simulations": small,
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
@@ -194,10 +194,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
             }
             for name, seeds in each.items()
         },
-        "tests": [
-            {"pair": [a, b], "metric": m, **dataclasses.asdict(of)}
-            for (a, b, m), of in compare_pairs(pairs, 10_000).items()
-        ],
+        "tests": pair_records(each, PAIRS, 10_000),
         "code": code,
         "machine": machine(len(jax.devices())),
     }

@@ -160,7 +160,7 @@ def test_a_correction_for_the_logs_policy_pays_and_goes_to_the_best_where_that_i
     # Of today's learners: where their sessions are cut in training, which is before the users' own limit, among them.
     assert record["agent"] == to_json(reinforce.Options().agent)
     assert record["agent"]["length"] < record["world"]["budget"]
-    raw = {i: test["p_randomization"] for i, test in enumerate(record["tests"])}
+    raw = {i: test["p"] for i, test in enumerate(record["tests"])}
     assert [test["p_holm"] for test in record["tests"]] == pytest.approx(list(holm(raw).values()))
 
 

@@ -13,7 +13,7 @@ import functools
 import itertools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -226,6 +226,30 @@ def compare_over_seeds(
         (a, b): (test, seed_difference(over_seeds[a], over_seeds[b]))
         for (a, b), test in compare_pairs(over_users, resamples).items()
     }
+
+
+def pair_records(
+    found: Mapping[str, Sequence[Mapping[str, Float[np.ndarray, "_"]]]],
+    pairs: Sequence[tuple[str, str]],
+    resamples: int,
+) -> list[dict[str, Any]]:
+    """What a record says of pairs of systems, a row a pair and metric, from each seed's values of every system.
+
+    p-values are of values averaged over seeds, adjusted over all rows; the verdict takes the interval over seeds too,
+    where there are several. Errors as in `compare_pairs`.
+    """
+    metrics = list(found[pairs[0][0]][0])
+    by_seed = {f"{name}/{m}": np.stack([of[m] for of in seeds]) for name, seeds in found.items() for m in metrics}
+    asked = {(f"{a}/{m}", f"{b}/{m}"): (a, b, m) for a, b in pairs for m in metrics}
+    rows = []
+    for key, (of, seeds) in compare_over_seeds(by_seed, list(asked), resamples).items():
+        a, b, metric = asked[key]
+        row: dict[str, Any] = {"pair": [a, b], "metric": metric, "difference": of.difference}
+        row |= {"low": of.low, "high": of.high, "p": of.p_randomization, "p_holm": of.p_holm}
+        row["over_seeds"] = None if seeds.low is None else [seeds.low, seeds.high]
+        row["verdict"] = "not significant" if seeds.holds_zero else of.verdict
+        rows.append(row)
+    return rows
 
 
 def compare_to(

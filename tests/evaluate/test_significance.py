@@ -15,6 +15,7 @@ from rec_jax.evaluate.significance import (
     compare_pairs,
     compare_to,
     holm,
+    pair_records,
     paired_bootstrap,
     randomization_test,
     seed_difference,
@@ -270,3 +271,52 @@ def test_comparisons_that_cannot_be_made() -> None:
     found = compare_to("reference", values, 60)
     assert found["clearly better"].verdict == "better"
     assert compare_to("reference", {"reference": np.ones(3)}, 1000) == {}
+
+
+SEEDS, USERS = 3, 400
+
+
+def two_over_seeds(of_seed: float) -> dict[str, list[dict[str, np.ndarray]]]:
+    """By seed, two metrics of two systems of which 'a' is .1 better, and whose seeds lie apart by about `of_seed`."""
+    rng = np.random.default_rng(0)
+    user = rng.random(USERS)
+
+    def seeds(by: float) -> list[dict[str, np.ndarray]]:
+        means = by + of_seed * scipy.stats.zscore(rng.random(SEEDS), ddof=1)
+        return [{m: user + mean + rng.normal(0, 0.05, USERS) for m in ("hr", "ndcg")} for mean in means]
+
+    return {"a": seeds(0.1), "b": seeds(0.0)}
+
+
+@pytest.mark.parametrize(("of_seed", "verdict"), [(0.01, "better"), (0.5, "not significant")])
+def test_a_difference_counts_where_users_and_seeds_both_say_so(of_seed: float, verdict: str) -> None:
+    """The users of three seeds that lie far apart are as sure as those of seeds that agree; the seeds are not."""
+    found = two_over_seeds(of_seed)
+    rows = pair_records(found, [("a", "b")], 500)
+    assert [(row["pair"], row["metric"]) for row in rows] == [(["a", "b"], "hr"), (["a", "b"], "ndcg")]
+    for row in rows:
+        a, b = ([of[row["metric"]] for of in found[name]] for name in "ab")
+        assert row["difference"] == pytest.approx((np.mean(a, axis=0) - np.mean(b, axis=0)).mean())
+        assert row["low"] < row["difference"] < row["high"]
+        assert row["p_holm"] < 0.05
+        welch = scipy.stats.ttest_ind(np.mean(a, axis=1), np.mean(b, axis=1), equal_var=False)
+        assert row["over_seeds"] == pytest.approx(list(welch.confidence_interval()))
+        assert (row["over_seeds"][0] > 0) == (row["verdict"] == "better")
+        assert row["verdict"] == verdict
+    adjusted = holm({str(i): row["p"] for i, row in enumerate(rows)})
+    assert [row["p_holm"] for row in rows] == pytest.approx(list(adjusted.values()))
+
+
+def test_one_seed_has_no_spread_and_users_alone_decide() -> None:
+    found = {name: seeds[:1] for name, seeds in two_over_seeds(0.01).items()}
+    rows = pair_records(found, [("a", "b")], 500)
+    assert all((row["over_seeds"], row["verdict"]) == (None, "better") for row in rows)
+
+
+def test_a_user_without_a_value_in_some_seed_is_left_out_of_both() -> None:
+    found = two_over_seeds(0.01)
+    whole = pair_records(found, [("a", "b")], 500)[1]
+    found["b"][1]["ndcg"][:100] = np.nan
+    row = pair_records(found, [("a", "b")], 500)[1]
+    a, b = (np.mean([of["ndcg"][100:] for of in found[name]], axis=0) for name in "ab")
+    assert row["difference"] == pytest.approx((a - b).mean()) != whole["difference"]

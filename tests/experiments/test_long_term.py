@@ -62,7 +62,7 @@ def test_tests_are_of_each_discount_and_of_the_ceiling() -> None:
     assert [test["pair"] for test in found] == [["discount 0.9", "discount 0"], ["discount 0.9", "clickbait 0"]]
     assert found[0]["low"] < 1 < found[0]["high"]
     assert found[1]["difference"] == pytest.approx(-1, abs=0.05)
-    assert max(test["p"] for test in found) < 0.01
+    assert max(test["p_holm"] for test in found) < 0.01
     assert [test["verdict"] for test in found] == ["better", "worse"]
 
 
