@@ -194,11 +194,13 @@ def conclusion(tests: Sequence[Mapping[str, Any]]) -> str:
     models, methods = (list(dict.fromkeys(t["pair"][0].split()[at] for t in found)) for at in (0, 1))
     better, worse = (_with(found, verdict) for verdict in ("better", "worse"))
     if better and not worse:
-        verdict = "Reinforcement learning helps here"
+        verdict = f"Reinforcement learning helps in {len(better)} of {len(found)} comparisons here, and hurts in none"
     elif worse and not better:
-        verdict = "Reinforcement learning hurts here"
+        verdict = f"Reinforcement learning hurts in {len(worse)} of {len(found)} comparisons here, and helps in none"
     elif better:
-        verdict = "Reinforcement learning helps in some and hurts in other comparisons here"
+        verdict = (
+            f"Reinforcement learning helps in {len(better)} and hurts in {len(worse)} of {len(found)} comparisons here"
+        )
     else:
         verdict = "Reinforcement learning does not help here, as far as these tests can tell"
 
@@ -206,10 +208,9 @@ def conclusion(tests: Sequence[Mapping[str, Any]]) -> str:
         return f"{row['pair'][0]}, {row['metric']} {row['difference']:+.4f} (p {row['p_holm']:.4f})"
 
     sentences = [
-        f"{verdict}: of {len(found)} comparisons with the same model alone ({' and '.join(models)}; "
-        f"{', '.join(methods)}; {len({t['metric'] for t in found})} metrics), {len(better)} are significantly better "
-        f"and {len(worse)} significantly worse (both by paired randomisation tests over users, values averaged over "
-        "seeds, Holm over all, and by Welch's t intervals over seeds)."
+        f"{verdict}. All {len(found)} are with the same model alone ({' and '.join(models)}; {', '.join(methods)}; "
+        f"{len({t['metric'] for t in found})} metrics), and what counts is significant both by paired randomisation "
+        "tests over users, of values averaged over seeds, Holm over all, and by Welch's t intervals over seeds."
     ]
     for name, rows in (("Better", better), ("Worse", worse)):
         if rows:
