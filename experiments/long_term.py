@@ -207,7 +207,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
         learnt = {name: of for name, of in policies.items() if name.startswith("discount")}
         spread = [seed_interval(of["returns"]) for of in learnt.values()]
         means, at = [i.mean for i in spread], range(len(learnt))
-        halves = [0.0 if i.low is None else i.mean - i.low for i in spread]
+        halves = [i.half or 0.0 for i in spread]
         axes[0].errorbar(at, means, halves, marker="o", capsize=3, color="C0", label="SlateQ with a memory")
         axes[0].set_xticks(list(at), [name.removeprefix("discount ") for name in learnt])
         for name, of in policies.items():

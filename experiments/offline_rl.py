@@ -39,6 +39,7 @@ from rec_jax.problem import Problem, pose
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.console import ProgressBar
 from rec_jax.tracking.plots import picture
+from rec_jax.tracking.tables import MARKS
 
 ALONE = "supervised"
 METHODS: dict[str, tuple[str, NextItem]] = {
@@ -154,9 +155,14 @@ def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     return alone + [(name, f"{name}-constant") for name in known if f"{name}-constant" in known]
 
 
-def against_alone(tests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+def against_alone(tests: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of the tests that are against the same model alone."""
+    return [t for t in tests if t["pair"][1].split()[-1] == ALONE]
+
+
+def verdicts(tests: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
     """By system and metric: the verdict against the same model alone."""
-    return {(t["pair"][0], t["metric"]): t["verdict"] for t in tests if t["pair"][1].split()[-1] == ALONE}
+    return {(t["pair"][0], t["metric"]): t["verdict"] for t in against_alone(tests)}
 
 
 def line(found: System, parts: Sequence[Part], seen: Sequence[dict[str, np.ndarray]], bootstrap: int) -> dict[str, Any]:
@@ -188,7 +194,7 @@ def line(found: System, parts: Sequence[Part], seen: Sequence[dict[str, np.ndarr
 
 def conclusion(tests: Sequence[Mapping[str, Any]]) -> str:
     """What the tests say, in words: of methods whose rewards are ratings, then of what is left where all are 1."""
-    alone = [t for t in tests if t["pair"][1].split()[-1] == ALONE]
+    alone = against_alone(tests)
     constant = [t for t in alone if t["pair"][0].endswith("-constant")]
     found = [t for t in alone if t not in constant]
     models, methods = (list(dict.fromkeys(t["pair"][0].split()[at] for t in found)) for at in (0, 1))
@@ -237,8 +243,7 @@ def _with(tests: Sequence[Mapping[str, Any]], verdict: str) -> list[Mapping[str,
 
 def table(record: dict[str, Any]) -> str:
     """The record as Markdown: a line a system, with the marks of its tests, and the conclusion."""
-    marks = {"better": " ▲", "worse": " ▽", "not significant": " ="}
-    of = {key: marks[verdict] for key, verdict in against_alone(record["tests"]).items()}
+    of = {key: f" {MARKS[verdict]}" for key, verdict in verdicts(record["tests"]).items()}
     lines = [f"| system | {' | '.join(METRICS)} | reward of a hit | epochs |", "|---" * (len(METRICS) + 3) + "|"]
     for name, system in record["systems"].items():
         cells = []
@@ -260,7 +265,7 @@ def table(record: dict[str, Any]) -> str:
 
 def draw(record: dict[str, Any], path: Path) -> None:
     """Differences from the same model alone with their intervals, a panel a metric; filled where significant."""
-    tests = [t for t in record["tests"] if t["pair"][1].split()[-1] == ALONE]
+    tests = against_alone(record["tests"])
     names = list(dict.fromkeys(t["pair"][0] for t in tests))
     with picture(path, (13, 3.6), 1, len(METRICS), sharey=True) as (figure, panels):
         for axes, metric in zip(panels, METRICS):

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli import main
-from experiments.offline_rl import against_alone, pairs
+from experiments.offline_rl import pairs, verdicts
 from rec_jax.data.histories import Histories
 from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError
@@ -47,6 +47,7 @@ from rec_jax.simulate.fitting import Fit, fit
 from rec_jax.simulate.logged_users import LoggedUsers
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.plots import picture
+from rec_jax.tracking.tables import MARKS
 
 METRICS = ("return", "clicks a slate", "likes a click")
 RESAMPLES = 10_000
@@ -138,21 +139,19 @@ def _told(estimate: Any) -> list[float]:
 
 def spread(record: Mapping[str, Any], name: str, metric: str) -> float | None:
     """Half of the 95 % t interval over a policy's seeds; None where there is one."""
-    of = seed_interval(record["by_seed"][name][metric])
-    return None if of.high is None else of.high - of.mean
+    return seed_interval(record["by_seed"][name][metric]).half
 
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
     """Every policy's values with their intervals over sessions, and in grey over seeds, a panel a metric."""
     names, size = list(record["values"]), (11, 0.32 * len(record["values"]) + 1.4)
     with picture(path, size, 1, len(METRICS), sharey=True) as (figure, panels):
-        marks = against_alone(record["tests"])
+        of = verdicts(record["tests"])
         for axes, metric in zip(panels, METRICS):
             for at, name in enumerate(names):
                 mean, low, high = record["values"][name][metric]
-                colour = {"better": "C2", "worse": "C3", "not significant": "C0"}.get(
-                    marks.get((name, metric), ""), "0.4"
-                )
+                verdict = of.get((name, metric), "")
+                colour = {"better": "C2", "worse": "C3", "not significant": "C0"}.get(verdict, "0.4")
                 axes.errorbar([mean], [at], xerr=[[mean - low], [high - mean]], marker="o", color=colour, capsize=2)
                 if half := spread(record, name, metric):
                     axes.errorbar([mean], [at + 0.25], xerr=[half], color="0.6", linewidth=1, capsize=1.5)
@@ -176,8 +175,7 @@ def script(argv: Sequence[str]) -> None:
         record = judge(options, lambda name: status.update(name))
     write_json(out / "value.json", record)
     draw(record, out / "value.png")
-    marks = {"better": " ▲", "worse": " ▽", "not significant": " ="}
-    of = {key: marks[verdict] for key, verdict in against_alone(record["tests"]).items()}
+    of = {key: f" {MARKS[verdict]}" for key, verdict in verdicts(record["tests"]).items()}
     table = Table(
         "policy", *METRICS, title=f"{options.sessions:,} sessions; ±: over seeds; ▲ ▽ = against the same model alone"
     )

@@ -15,14 +15,14 @@ from typing import Any
 import tyro
 
 from experiments.cli import main
-from experiments.offline_rl import against_alone
+from experiments.offline_rl import verdicts
 from experiments.offline_rl_value import spread
 from papers_repro.paper import names
 from papers_repro.render import overview
 from papers_repro.standing import standing
 from rec_jax.errors import InputError
 from rec_jax.files import atomic, read_json
-from rec_jax.tracking.tables import mark, of_lists, published_cells
+from rec_jax.tracking.tables import MARKS, mark, of_lists, published_cells
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "records"
@@ -236,9 +236,8 @@ def simulators(record: dict[str, Any]) -> str:
 def offline_rl(record: dict[str, Any]) -> str:
     """Whether RL from a log helped: accuracy, and what was earned in users fitted to the log."""
     value = read_json(RECORDS / "offline_rl" / "value.json")
-    marks = {"better": " ▲", "worse": " ▽", "not significant": " ="}
-    earned = against_alone(value["tests"])
-    of = {key: marks[verdict] for key, verdict in (against_alone(record["tests"]) | earned).items()}
+    earned = verdicts(value["tests"])
+    of = {key: f" {MARKS[verdict]}" for key, verdict in (verdicts(record["tests"]) | earned).items()}
     shown = ("ndcg@10", "ndcg@10 liked", "reward@10")
     lines = [f"| system | {' | '.join(shown)} | return in fitted users |", "|---" * 5 + "|"]
     for name, system in record["systems"].items():
@@ -249,7 +248,7 @@ def offline_rl(record: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {earned_by} |")
     apart = all(test["over_seeds"] for test in value["tests"])
     over = "both over sessions and over seeds (±: 95 % over seeds)" if apart else "over sessions of one seed"
-    verdicts = list(earned.values())
+    brought = list(earned.values())
     others = ", ".join(
         f"{name} {value['values'][name]['return'][0]:.2f}" for name in ("random", "popularity", "best predicted")
     )
@@ -257,8 +256,8 @@ def offline_rl(record: dict[str, Any]) -> str:
         "",
         f"{record['data']['name']}, {record['trials']} trials on validation and {record['seeds']} seeds each; ▲ ▽ = "
         f"against the same model alone. In the fitted users besides: {others}. "
-        f"{record['conclusion']} In the fitted users {len(verdicts)} comparisons with the same model alone (return, "
-        f"clicks a slate, likes a click) bring {verdicts.count('better')} better and {verdicts.count('worse')} worse, "
+        f"{record['conclusion']} In the fitted users {len(brought)} comparisons with the same model alone (return, "
+        f"clicks a slate, likes a click) bring {brought.count('better')} better and {brought.count('worse')} worse, "
         f"{over}. "
         "[Table](experiments/records/offline_rl/table.md), "
         "[record](experiments/records/offline_rl/record.json), [value](experiments/records/offline_rl/value.json).",

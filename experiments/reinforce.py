@@ -246,8 +246,8 @@ def script(argv: Sequence[str]) -> None:
         console.print(table)
     table = Table("policy", *METRICS, "return over seeds", title=f"{record['sessions']:,} sessions of test users")
     for name, of in record["policies"].items():
-        spread = seed_interval(of["by_seed"]["return"])
-        seeds = f"± {spread.high - spread.mean:.3f}" if spread.high is not None else ""
+        half = seed_interval(of["by_seed"]["return"]).half
+        seeds = "" if half is None else f"± {half:.3f}"
         shown = (f"{e['mean']:.3f} ({e['low']:.3f}–{e['high']:.3f})" for e in of["metrics"].values())
         table.add_row(name, *shown, seeds)
     console.print(table)

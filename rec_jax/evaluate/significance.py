@@ -51,6 +51,11 @@ class Interval:
     seeds: int
 
     @property
+    def half(self) -> float | None:
+        """Half of its width, as it stands behind ±."""
+        return None if self.high is None else self.high - self.mean
+
+    @property
     def holds_zero(self) -> bool:
         """Whether there is an interval, and 0 lies in it."""
         return self.low is not None and self.high is not None and self.low <= 0 <= self.high

@@ -20,7 +20,7 @@ from rec_jax.fields import added
 from rec_jax.models.attention import MultiHead
 from rec_jax.models.base import Query
 from rec_jax.models.layers import Dense, Dropout, FeedForward
-from rec_jax.models.sequence import NORMAL, ItemsAndPlaces, Positions, SequenceModel, check_heads, latest
+from rec_jax.models.sequence import ItemsAndPlaces, Positions, SequenceModel, check_heads, latest, own_vectors
 
 EPSILON = 1e-12
 gelu = partial(nn.gelu, approximate=False)
@@ -65,8 +65,7 @@ class BERT4Rec(SequenceModel):
         self.bias = self.param("bias", nn.initializers.zeros, (self.n_items,))
         if c.norm == "pre":
             self.last_norm = nn.LayerNorm(epsilon=EPSILON)
-        if not c.tied:
-            self.output = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
+        self.output = own_vectors(c.tied, self.n_items, c.width)
 
     @property
     def mask(self) -> int:
@@ -86,7 +85,7 @@ class BERT4Rec(SequenceModel):
 
     def item_vectors(self) -> Float[Array, "n d"]:
         """Of the input, or their own, and the items' biases."""
-        table = self.embed.item if self.config.tied else self.output
+        table = self.output or self.embed.item
         return jnp.concatenate([table.embedding[: self.n_items], self.bias[:, None]], axis=1)
 
     def last(self, query: Query) -> Float[Array, "b d"]:

@@ -25,7 +25,7 @@ from rec_jax.errors import InputError
 from rec_jax.fields import added
 from rec_jax.models.base import Query
 from rec_jax.models.layers import Dense, Dropout
-from rec_jax.models.sequence import NORMAL, SequenceModel, latest
+from rec_jax.models.sequence import NORMAL, SequenceModel, latest, own_vectors
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ class Caser(SequenceModel):
             self.columns = self.param("columns", lecun, (c.window, c.vertical))
         self.drop = Dropout(c.dropout)
         self.full = Dense(c.width)
-        if not c.tied:
-            self.output = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
+        self.output = own_vectors(c.tied, self.n_items, c.width)
         self.output_bias = nn.Embed(self.n_items, 1, embedding_init=nn.initializers.zeros)
 
     def states(self, query: Query) -> Float[Array, "b t d"]:
@@ -88,7 +87,7 @@ class Caser(SequenceModel):
 
     def item_vectors(self) -> Float[Array, "n d"]:
         """[W'_i, b'_i]; W' is E, where they are tied."""
-        table = self.item if self.config.tied else self.output
+        table = self.output or self.item
         return jnp.concatenate([table.embedding, self.output_bias.embedding], axis=-1)
 
     def last(self, query: Query) -> Float[Array, "b d"]:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from rec_jax.models.base import Query
 from rec_jax.models.layers import Dense, Dropout
-from rec_jax.models.sequence import NORMAL, SequenceModel, latest
+from rec_jax.models.sequence import NORMAL, SequenceModel, latest, own_vectors
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class GRU4Rec(SequenceModel):
         self.item = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
         self.layers = [GRU(c.width) for _ in range(c.layers)]
         self.drop = Dropout(c.dropout)
-        if not c.tied:
-            self.output = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
+        self.output = own_vectors(c.tied, self.n_items, c.width)
 
     def states(self, query: Query) -> Float[Array, "b t d"]:
         """The state at every position."""
@@ -61,7 +60,7 @@ class GRU4Rec(SequenceModel):
 
     def item_vectors(self) -> Float[Array, "n d"]:
         """Of the input, or their own."""
-        return (self.item if self.config.tied else self.output).embedding
+        return (self.output or self.item).embedding
 
     def begin(self, b: int) -> tuple[Float[Array, "b d"], ...]:
         """What is remembered of `b` users before their first event."""

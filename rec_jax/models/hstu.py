@@ -20,7 +20,7 @@ from rec_jax.fields import added
 from rec_jax.models.attention import Cache, attend, attend_last, written
 from rec_jax.models.base import Leaf, Query
 from rec_jax.models.layers import Dense, Dropout
-from rec_jax.models.sequence import NORMAL, ItemsAndPlaces, Positions, SequenceModel, check_heads, latest
+from rec_jax.models.sequence import NORMAL, ItemsAndPlaces, Positions, SequenceModel, check_heads, latest, own_vectors
 
 EPSILON = 1e-6
 BUCKETS = 128
@@ -70,8 +70,7 @@ class HSTU(SequenceModel):
         check_heads(c.width, c.heads)
         self.embed = ItemsAndPlaces(self.n_items, c.width, c.max_length, c.positions, c.dropout)
         self.layers = [Layer(c) for _ in range(c.blocks)]
-        if not c.tied:
-            self.output = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
+        self.output = own_vectors(c.tied, self.n_items, c.width)
 
     def states(self, query: Query) -> Float[Array, "b t d"]:
         """The state at every position."""
@@ -80,10 +79,6 @@ class HSTU(SequenceModel):
         for layer in self.layers:
             x = layer(x, query.times)
         return x
-
-    def item_vectors(self) -> Float[Array, "n d"]:
-        """Of the input, or their own."""
-        return (self.embed.item if self.config.tied else self.output).embedding
 
     def begin(self, b: int) -> Memory:
         """What is remembered of `b` users before their first event."""

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from rec_jax.models.attention import Cache, MultiHead
 from rec_jax.models.layers import Dropout, FeedForward
-from rec_jax.models.sequence import NORMAL, ItemsAndPlaces, Positions, check_heads
+from rec_jax.models.sequence import ItemsAndPlaces, Positions, check_heads, own_vectors
 from rec_jax.models.transformer import CausalTransformer
 
 EPSILON = 1e-8
@@ -58,8 +58,7 @@ class SASRec(CausalTransformer):
         self.embed = ItemsAndPlaces(self.n_items, c.width, c.max_length, c.positions, c.dropout)
         self.layers = [Block(c) for _ in range(c.blocks)]
         self.norm = nn.LayerNorm(epsilon=EPSILON)
-        if not c.tied:
-            self.output = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
+        self.output = own_vectors(c.tied, self.n_items, c.width)
 
     def finished(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
         """Normalised, where the blocks' own normalisations are not at their ends."""

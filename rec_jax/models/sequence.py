@@ -6,7 +6,7 @@ never seen.
 """
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -30,6 +30,10 @@ class SequenceModel(nn.Module):
     n_users: int
     n_items: int
 
+    if TYPE_CHECKING:  # made by setup; linen would take an annotation for an argument
+        embed: "ItemsAndPlaces"
+        output: nn.Embed | None
+
     user_tables: ClassVar[tuple[str, ...]] = ()
     """No parameter belongs to a user: unseen users are served by their histories."""
     recurrent: ClassVar[bool] = False
@@ -45,8 +49,8 @@ class SequenceModel(nn.Module):
         raise NotImplementedError
 
     def item_vectors(self) -> Float[Array, "n d"]:
-        """What states are multiplied by."""
-        raise NotImplementedError
+        """What states are multiplied by: the input's vectors (`embed.item`), or the items' own (`output`)."""
+        return (self.output or self.embed.item).embedding
 
     def last(self, query: Query) -> Float[Array, "b d"]:
         """The state after the last event."""
@@ -54,6 +58,11 @@ class SequenceModel(nn.Module):
         states = self.states(query)
         at = jnp.maximum((query.history >= 0).sum(axis=1) - 1, 0)
         return jnp.take_along_axis(states, at[:, None, None], axis=1)[:, 0]
+
+
+def own_vectors(tied: bool, n_items: int, width: int) -> nn.Embed | None:
+    """The items' vectors in the scores, where they are not to be the input's."""
+    return None if tied else nn.Embed(n_items, width, embedding_init=NORMAL)
 
 
 def latest(query: Query, length: int) -> Query:

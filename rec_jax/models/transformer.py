@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-import flax.linen as nn
 from jaxtyping import Array, Float, Int
 
 from rec_jax.models.attention import Cache
@@ -11,13 +10,11 @@ from rec_jax.models.sequence import ItemsAndPlaces, SequenceModel, latest
 
 
 class CausalTransformer(SequenceModel):
-    """`setup` makes `embed` and `layers`, each with `attention`, `__call__(x)` and `step(x, cache, place)`; and
-    `output`, the items' own vectors, unless `config.tied`."""
+    """`setup` makes `embed`, `output`, and `layers` with `attention`, `__call__(x)` and `step(x, cache, place)`."""
 
     if TYPE_CHECKING:  # made by setup; linen would take an annotation for an argument
         embed: ItemsAndPlaces
         layers: list[Any]
-        output: nn.Embed
 
     def finished(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
         """The states, from the last layer's output."""
@@ -29,10 +26,6 @@ class CausalTransformer(SequenceModel):
         for layer in self.layers:
             x = layer(x)
         return self.finished(x)
-
-    def item_vectors(self) -> Float[Array, "n d"]:
-        """Of the input, or their own."""
-        return (self.embed.item if self.config.tied else self.output).embedding
 
     def begin(self, b: int) -> tuple[Cache, ...]:
         """What is remembered of `b` users before their first event."""

@@ -28,7 +28,7 @@ Where this differs from the paper and its authors' code:
 The max and the sum over all items are made in blocks, so that no value of every item at every position is held; they
 run over the whole catalogue, what the user has seen included.
 Checked against the formulas in plain Python, and in a small deterministic world against value iteration
-(tests/objectives/test_q_learning.py).
+(tests/objectives/test_q_learning.py, test_q_learning_gradients.py).
 """
 
 from collections.abc import Callable

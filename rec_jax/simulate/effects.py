@@ -128,8 +128,8 @@ def fixed_logit(
         each = log_expit(edges[level + 1] - eta) + log_expit(eta - edges[level])
         return float(each.sum() - PENALTY / 2 * (own**2).sum())
 
-    reached, said = likelihood(found, own), list[np.ndarray]()
-    for _ in range(ROUNDS):
+    reached = likelihood(found, own)
+    for turn in range(ROUNDS):
         eta = scale.slope * score + x @ found + own[owner]
         upper, lower = expit(edges[level + 1] - eta), expit(edges[level] - eta)
         pull, weight = upper + lower - 1, upper * (1 - upper) + lower * (1 - lower)
@@ -142,15 +142,17 @@ def fixed_logit(
         np.add.at(information, owner, weight[:, None, None] * x[:, :, None] * x[:, None, :])
         information -= moved[:, :, None] * moved[:, None, :] / mass[:, None, None]
         gradient -= moved * (force / mass)[:, None]
-        said.append(np.diag(information.sum(axis=0)))
-        step = solved(information.sum(axis=0), gradient.sum(axis=0))
+        total = information.sum(axis=0)
+        if turn == 0:
+            at_first = np.diag(total)
+        step = solved(total, gradient.sum(axis=0))
         of_users = (force - moved @ step) / mass
         while (new := likelihood(found + step, own + of_users)) < reached and np.abs(step).max() >= 1e-9:
             step, of_users = step / 2, of_users / 2
         found, own, reached = found + step, own + of_users, new
         if np.abs(step).max() < 1e-9:
             break
-    if np.abs(step).max() >= 1e-9 or (said[-1] < LEAST * said[0]).any():
+    if np.abs(step).max() >= 1e-9 or (np.diag(total) < LEAST * at_first).any():
         raise InputError(
             "ratings follow from what came before them without any chance, so that no boredom or drift is the most "
             "likely; take a log whose ratings vary"

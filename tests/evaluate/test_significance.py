@@ -185,6 +185,7 @@ def test_seed_interval_equals_scipy(n: int) -> None:
     expected = scipy.stats.t.interval(0.95, n - 1, loc=values.mean(), scale=scipy.stats.sem(values))
     assert (found.low, found.high) == pytest.approx(expected, rel=1e-10)
     assert found == seed_interval(values)
+    assert found.half == pytest.approx((found.high - found.low) / 2)
     assert (found.mean, found.seeds) == (pytest.approx(values.mean()), n)
 
 
@@ -205,6 +206,7 @@ def test_seed_difference_equals_scipy() -> None:
 
 def test_one_seed_has_no_interval_and_json_stores_that() -> None:
     assert seed_interval([0.5]) == Interval(0.5, None, None, 1)
+    assert seed_interval([0.5]).half is None
     assert json.loads(json.dumps(asdict(seed_interval([0.5])), allow_nan=False))["low"] is None
     for values in ([], [0.5, math.nan]):
         with pytest.raises(InputError, match="at least one, all finite"):

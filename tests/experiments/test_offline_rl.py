@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import offline_rl
-from experiments.offline_rl import METRICS, against_alone, conclusion, measured, pairs
+from experiments.offline_rl import METRICS, conclusion, measured, pairs, verdicts
 from rec_jax.errors import InputError
 from rec_jax.evaluate.significance import pair_records
 from rec_jax.files import read_json
@@ -77,7 +77,7 @@ def test_what_a_second_loss_brings_is_told_apart_from_what_ratings_bring() -> No
     assert "All 10 are with the same model alone (gru4rec; sqn, sac; 5 metrics)" in told
     assert "Where every reward is 1 (sqn-constant), of 5 such comparisons 5 are better and 0 worse" in told
     assert "of 5 of sqn with sqn-constant, which are what ratings as rewards bring, 0 are better and 0 worse" in told
-    assert against_alone(found)["gru4rec sqn", "ndcg@10"] == "better"  # not its test against sqn-constant
+    assert verdicts(found)["gru4rec sqn", "ndcg@10"] == "better"  # not its test against sqn-constant
 
 
 def flags(folder: Path) -> list[str]:

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,75 +17,26 @@ from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query
 from rec_jax.models.gru4rec import GRU4Rec, GRU4RecConfig
-from rec_jax.models.sequence import SequenceModel
-from rec_jax.objectives import sequences
 from rec_jax.objectives.base import Recommender, TrainData
 from rec_jax.objectives.q_learning import CQL, HEAD, SAC, SQN, rewards, sqn, targets, with_one
 from rec_jax.recommend import load
 from rec_jax.run import run
 from rec_jax.streaming import Follower
 from tests.helpers import quick, small_experiment, write_small_csv
+from tests.objectives.q_heads import (
+    CONFIGS,
+    DATA,
+    GAMMA,
+    N_ITEMS,
+    N_USERS,
+    LastItem,
+    T,
+    built,
+    log,
+    products,
+    started,
+)
 
-N_USERS, N_ITEMS, T, GAMMA = 20, 9, 8, 0.7
-
-
-def log(ratings: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0)) -> Interactions:
-    """Users of 0 to 19 events."""
-    rng = np.random.default_rng(0)
-    user = np.repeat(np.arange(N_USERS), np.arange(N_USERS)).astype(np.int32)
-    m = len(user)
-    rating = rng.choice(ratings, m).astype(np.float32)
-    return Interactions(user, rng.integers(0, N_ITEMS, m).astype(np.int32), rating, np.arange(m, dtype=np.int64))
-
-
-DATA = TrainData.of(log(), N_USERS, N_ITEMS)
-MODULE = GRU4Rec(GRU4RecConfig(width=6, dropout=0.0, max_length=T), N_USERS, N_ITEMS)
-
-
-def built(config: SQN, data: TrainData = DATA) -> Recommender:
-    return sqn(MODULE, config, data, 8)
-
-
-def started(recommender: Recommender, data: TrainData = DATA) -> tuple[Any, Any, Any]:
-    """Parameters and a target network with noise on all of them, and a batch."""
-    params, extra = jax.jit(recommender.init)(jax.random.key(0), data)
-    rng = np.random.default_rng(1)
-
-    def noisy(tree: Any) -> Any:
-        return jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(np.float32) / 2, tree)
-
-    batch = recommender.batch(data, jax.random.key(3), jnp.int32(0), jnp.int32(0))
-    return noisy(params), {**extra, "target": noisy(extra["target"])}, batch
-
-
-def read(params: Any, batch: Any, config: SQN) -> np.ndarray:
-    """The states [b t d] in float64, of length 1 where they are to be."""
-    query = Query(batch.user, None, batch.history, batch.times)
-    states = np.asarray(MODULE.apply({"params": params}, query, method="states"), np.float64)
-    return states / np.linalg.norm(states, axis=-1, keepdims=True) if config.normalised else states
-
-
-def products(params: Any, batch: Any, config: SQN | None = None) -> tuple[list[Any], list[Any]]:
-    """(scores [b t n], Q [b t n]) as nested lists of floats, made from states in float64. Q has no temperature."""
-    config = config or SQN()
-    states = read(params, batch, config)
-    head = np.asarray(params[HEAD], np.float64)
-    items = np.asarray(params["item"]["embedding"], np.float64)
-    if config.normalised:
-        items /= np.linalg.norm(items, axis=-1, keepdims=True)
-    return (states @ items.T / config.temperature).tolist(), (states @ head[:, :-1].T + head[:, -1]).tolist()
-
-
-CONFIGS = {
-    "sqn": SQN(gamma=GAMMA, q_weight=0.4),
-    "sqn, ratings as they are": SQN(gamma=GAMMA, reward="rating"),
-    "sqn, 1 for every event": SQN(gamma=GAMMA, reward="one"),
-    "sac, before": SAC(gamma=GAMMA, q_weight=0.4, warm_up=2),
-    "sac, after": SAC(gamma=GAMMA, q_weight=0.4, warm_up=1),
-    "cql": CQL(gamma=GAMMA, alpha=0.3, q_weight=2.0),
-    "sqn, cosines": SQN(gamma=GAMMA, normalised=True, temperature=0.3),
-    "sac, binary cross-entropy": SAC(gamma=GAMMA, warm_up=1, loss="bce", negatives=3),
-}
 WEIGHED = ("sac, after", "sac, binary cross-entropy")
 
 
@@ -142,50 +92,6 @@ def test_sac_weighs_from_the_first_step_after_its_warm_up() -> None:
     assert found(recommender, first) == weighed != found(plain, first)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_the_head_s_gradient_is_the_formula_s(name: str) -> None:
-    """Vectors and biases: what is expected is no function of the head, and neither is what SAC weighs by."""
-    config = CONFIGS[name]
-    recommender = built(config)
-    params, extra, batch = started(recommender)
-    states = read(params, batch, config)
-    q, judged = (products(of, batch, config)[1] for of in (params, extra["target"]))
-    expected = np.zeros((N_ITEMS, states.shape[-1] + 1))
-    for b, row in enumerate(np.asarray(batch.target).tolist()):
-        weight, events = float(batch.weight[b]) / len(batch.weight), sum(item >= 0 for item in row)
-        for t, item in enumerate(row[:events]):
-            rating = float(batch.rating[b, t])
-            goal = {"scaled": (rating - 1) / 4, "rating": rating, "one": 1.0}[config.reward]
-            if t + 1 < events:
-                goal += GAMMA * judged[b][t + 1][int(np.argmax(q[b][t + 1]))]
-            of_item = np.zeros(N_ITEMS)
-            of_item[item] = q[b][t][item] - goal
-            if isinstance(config, CQL):
-                raised = np.exp(q[b][t])
-                of_item += config.alpha * (raised / raised.sum() - (np.arange(N_ITEMS) == item))
-            expected += config.q_weight * weight * of_item[:, None] * np.append(states[b, t], 1.0)
-    step = jnp.int32(2 * recommender.steps_per_epoch - 1)
-    found = jax.jit(jax.grad(lambda p: recommender.loss(p, extra, batch, jax.random.key(0), step)[0]))(params)
-    np.testing.assert_allclose(found[HEAD], expected, rtol=1e-3, atol=1e-4)
-
-
-def test_sac_s_weights_are_those_of_each_event_s_own_gradient() -> None:
-    """Where the state is the last item, the items' vectors learn from (p - 1[a]) max(Q(s, a), 0), and from no more."""
-    module = LastItem(GRU4RecConfig(width=N_ITEMS, max_length=T), N_USERS, N_ITEMS)
-    recommender = sqn(module, SAC(warm_up=0), DATA, 8)
-    params, extra, batch = started(recommender)
-    items, head = (np.asarray(x, np.float64) for x in (params["item"]["embedding"], params[HEAD]))
-    expected = np.zeros((N_ITEMS, N_ITEMS))
-    for b, row in enumerate(np.asarray(batch.target).tolist()):
-        for last, item in zip(np.asarray(batch.history[b]).tolist(), row):
-            if item >= 0:
-                raised = np.exp(items[:, last])
-                share = max(head[item, last] + head[item, -1], 0.0) * float(batch.weight[b]) / len(batch.weight)
-                expected[:, last] += share * (raised / raised.sum() - (np.arange(N_ITEMS) == item))
-    found = jax.jit(jax.grad(lambda p: recommender.loss(p, extra, batch, jax.random.key(0), jnp.int32(0))[0]))(params)
-    np.testing.assert_allclose(found["item"]["embedding"], expected, rtol=1e-3, atol=1e-5)
-
-
 def test_the_target_network_reads_without_dropout() -> None:
     """Of one item that is best whatever was read, the loss is a square in gamma whose curvature is the mean of
     Q'(s', that item)²: the same for every key, and that of states without dropout.
@@ -210,23 +116,6 @@ def test_the_target_network_reads_without_dropout() -> None:
     assert loss(0.5, 0) != loss(0.5, 1)  # the network that learns reads with it
 
 
-@pytest.mark.parametrize("name", ["sqn", "sac, after", "cql"])
-def test_groups_cut_to_their_length_give_the_same_as_one_batch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Users of like length, four at a time, cut at two, four or eight events: the last event of each still ends it."""
-
-    def found(group: int, shortest: int) -> Any:
-        monkeypatch.setattr(sequences, "GROUP", group)
-        monkeypatch.setattr(sequences, "SHORTEST", shortest)
-        recommender = sqn(MODULE, CONFIGS[name], DATA, 16)
-        params, extra, batch = started(recommender)
-        assert np.asarray((batch.target >= 0).sum(axis=1)).min() <= 2
-        value = jax.value_and_grad(lambda p: recommender.loss(p, extra, batch, jax.random.key(0), jnp.int32(9))[0])
-        return jax.jit(value)(params)
-
-    for one, other in zip(*map(jax.tree.leaves, (found(16, 8), found(4, 2))), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
-
-
 def test_rewards_are_scaled_by_the_ratings_of_train_and_not_by_the_batch_s() -> None:
     data = TrainData.of(log((2.0, 4.0, 10.0)), N_USERS, N_ITEMS)
     extra = jax.jit(built(SQN(), data).init)(jax.random.key(0), data)[1]
@@ -235,32 +124,6 @@ def test_rewards_are_scaled_by_the_ratings_of_train_and_not_by_the_batch_s() -> 
     for reward, wanted in (("scaled", 0.25), ("rating", 4.0), ("one", 1.0)):
         config = SQN(reward=reward)  # type: ignore[arg-type]
         np.testing.assert_allclose(rewards(config, few, extra), wanted, rtol=1e-6)
-
-
-def test_the_gradient_reaches_the_head_and_the_states_but_no_target() -> None:
-    """Of Q's loss alone: the items that were taken learn, and no other; and Q(s, a) is not weighed by itself."""
-    recommender = built(SQN(gamma=GAMMA, q_weight=1.0))
-    params, extra, batch = started(recommender)
-
-    def found(weight: float) -> Any:
-        of = built(SQN(gamma=GAMMA, q_weight=weight))
-        return jax.jit(jax.grad(lambda p: of.loss(p, extra, batch, jax.random.key(0), jnp.int32(0))[0]))(params)
-
-    both, supervised = found(1.0), found(0.0)
-    of_q = jax.tree.map(jnp.subtract, both, supervised)
-    _, q = products(params, batch)
-    judged = products(extra["target"], batch)[1]
-    rating, weight = np.asarray(batch.rating), np.asarray(batch.weight)
-    expected = np.zeros(N_ITEMS)
-    for b, row in enumerate(np.asarray(batch.target).tolist()):
-        events = sum(item >= 0 for item in row)
-        for t, item in enumerate(row[:events]):
-            goal = (rating[b][t] - 1) / 4
-            if t + 1 < events:
-                goal += GAMMA * judged[b][t + 1][int(np.argmax(q[b][t + 1]))]
-            expected[item] += weight[b] / len(weight) * (q[b][t][item] - goal)
-    np.testing.assert_allclose(of_q[HEAD][:, -1], expected, rtol=1e-3, atol=1e-4)
-    assert all(float(jnp.abs(leaf).max()) > 1e-4 for leaf in jax.tree.leaves(of_q))
 
 
 def test_a_batch_holds_the_ratings_of_the_events_that_are_to_be_found() -> None:
@@ -272,19 +135,6 @@ def test_a_batch_holds_the_ratings_of_the_events_that_are_to_be_found() -> None:
         assert target[target >= 0].tolist() == events.item[own][-T - 1 :][1:].tolist()
         assert rating[target >= 0].tolist() == events.rating[own][-T - 1 :][1:].tolist()
         assert not rating[target < 0].any()
-
-
-@pytest.mark.parametrize("config", [SQN(), SAC(warm_up=0), CQL()], ids=["sqn", "sac", "cql"])
-def test_padding_and_its_ratings_have_no_say(config: SQN) -> None:
-    recommender = built(config)
-    params, extra, batch = started(recommender)
-    past = batch.target < 0
-    other = dataclasses.replace(
-        batch, rating=jnp.where(past, 77.0, batch.rating), times=jnp.where(past, 5, batch.times)
-    )
-    graded = jax.jit(jax.value_and_grad(lambda p, b: recommender.loss(p, extra, b, jax.random.key(0), jnp.int32(9))[0]))
-    for x, y in zip(*map(jax.tree.leaves, (graded(params, batch), graded(params, other))), strict=True):
-        np.testing.assert_array_equal(x, y)
 
 
 def test_a_target_is_made_of_its_own_event_and_the_next_state_alone() -> None:
@@ -329,19 +179,6 @@ def test_where_all_ratings_are_the_same_every_event_counts_one() -> None:
         params, extra, batch = started(recommender, data)
         found.append(float(jax.jit(recommender.loss)(params, extra, batch, jax.random.key(0), jnp.int32(0))[0]))
     assert found[0] == found[1]
-
-
-class LastItem(SequenceModel):
-    """The state is which item came last: Q is a table."""
-
-    def setup(self) -> None:
-        self.item = nn.Embed(self.n_items, self.n_items)
-
-    def states(self, query: Query) -> Any:
-        return jax.nn.one_hot(query.history, self.n_items)
-
-    def item_vectors(self) -> Any:
-        return self.item.embedding
 
 
 def test_the_learnt_q_is_that_of_value_iteration() -> None:
