@@ -22,6 +22,7 @@ from scipy.stats import rankdata
 
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import Estimate
+from rec_jax.evaluate.resampling import counts
 from rec_jax.randomness import host_rng
 
 LEAST = 1e-7
@@ -108,8 +109,8 @@ def scores(
     """
     _, owner = np.unique(user, return_inverse=True)
     users = int(owner.max()) + 1
-    weights = host_rng(0, "calibration").multinomial(users, np.full(users, 1 / users), size=resamples)
-    weights = np.concatenate([np.ones((1, users)), weights])  # the first row: all users, once each
+    drawn_users = counts(host_rng(0, "calibration"), users, resamples)
+    weights = np.concatenate([np.ones((1, users)), *drawn_users])  # the first row: all users, once each
     events = weights @ np.bincount(owner, minlength=users)
     found: dict[str, dict[str, Estimate]] = {}
     for name, chance in chances.items():

@@ -30,6 +30,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rec_jax.errors import InputError, did_you_mean
+from rec_jax.evaluate.resampling import counts
 from rec_jax.randomness import host_rng
 
 Source: TypeAlias = Literal["logged", "estimated"]
@@ -38,7 +39,6 @@ Terms: TypeAlias = list[tuple[np.ndarray, np.ndarray | None]]
 
 FEW = 100.0
 """An effective sample below this many rounds is warned of."""
-_NUMBERS = 2**20
 
 
 @dataclass(frozen=True)
@@ -276,9 +276,8 @@ def _bootstrapped(
     if resamples < 1:
         raise InputError(f"resamples = {resamples}: expected at least 1, better 2,000")
     rng, drawn = host_rng(seed, "off-policy bootstrap"), {name: list[np.ndarray]() for name in terms}
-    block = max(1, _NUMBERS // m)
-    for done in range(0, resamples, block):
-        times = rng.multinomial(m, np.full(m, 1 / m), size=min(block, resamples - done)).astype(np.float64)
+    for block in counts(rng, m, resamples):
+        times = block.astype(np.float64)
         for name, of in terms.items():
             drawn[name].append(sum((_ratio(times @ a, m if b is None else times @ b) for a, b in of), np.zeros(1)))
     found = {}

@@ -10,6 +10,7 @@ from rec_jax.evaluate.metrics import ERRORS, all_names, per_user
 from rec_jax.evaluate.protocol import Questions
 from rec_jax.evaluate.ranking import rank
 from rec_jax.evaluate.ratings import mae, rating_errors, rmse
+from rec_jax.evaluate.resampling import sums
 from rec_jax.models.base import Scorer
 from rec_jax.randomness import host_rng
 
@@ -47,8 +48,10 @@ def evaluate_ratings(scorer: Scorer, events: Interactions, resamples: int) -> di
     """RMSE and MAE over events; the bootstrap draws users, whose events go together."""
     error = rating_errors(scorer, events)
     _, user = np.unique(events.user, return_inverse=True)
-    sums = np.stack([np.bincount(user, weights) for weights in (error**2, np.abs(error), np.ones(len(error)))], axis=1)
-    drawn = _resampled(sums, resamples)
+    totals = np.stack(
+        [np.bincount(user, weights) for weights in (error**2, np.abs(error), np.ones(len(error)))], axis=1
+    )
+    drawn = sums(host_rng(0, "bootstrap"), totals, resamples)
     squared, absolute = drawn[:, 0] / drawn[:, 2], drawn[:, 1] / drawn[:, 2]
     means = {"rmse": rmse(error), "mae": mae(error)}
     return {name: _estimate(means[name], d) for name, d in zip(ERRORS, (np.sqrt(squared), absolute))}
@@ -61,19 +64,12 @@ def intervals(values: dict[str, np.ndarray], resamples: int) -> dict[str, Estima
     """
     table = np.stack(list(values.values()), axis=1)
     defined = ~np.isnan(table)
-    sums = _resampled(np.concatenate([np.where(defined, table, 0.0), defined], axis=1), resamples)
+    both = np.concatenate([np.where(defined, table, 0.0), defined], axis=1)
+    above, below = np.split(sums(host_rng(0, "bootstrap"), both, resamples), 2, axis=1)
     with np.errstate(invalid="ignore"):
-        drawn = sums[:, : table.shape[1]] / sums[:, table.shape[1] :]
+        drawn = above / below
     means = np.where(defined, table, 0.0).sum(axis=0) / defined.sum(axis=0)
     return {name: _estimate(float(mean), drawn[:, i]) for i, (name, mean) in enumerate(zip(values, means))}
-
-
-def _resampled(rows: np.ndarray, resamples: int) -> np.ndarray:
-    """[resamples, columns]: sums over users drawn with replacement."""
-    rng, n = host_rng(0, "bootstrap"), len(rows)
-    block = max(1, min(256, 2**24 // n))  # 128 MB of counts
-    sizes = (min(block, resamples - done) for done in range(0, resamples, block))
-    return np.concatenate([rng.multinomial(n, np.full(n, 1 / n), size=size) @ rows for size in sizes])
 
 
 def _estimate(mean: float, drawn: np.ndarray) -> Estimate:

@@ -11,7 +11,7 @@ ttest_ind and t.interval, brute force, and the rate of false alarms under the nu
 
 import functools
 import itertools
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -20,10 +20,10 @@ from jaxtyping import Float, UInt8
 from scipy.special import stdtrit
 
 from rec_jax.errors import InputError
+from rec_jax.evaluate.resampling import blocks, counts
 from rec_jax.randomness import host_rng
 
 LEVEL = 0.05
-_NUMBERS = 2**20  # drawn at once: 8 MB as float64
 # Sums of the same numbers in another order differ by about 1e-16 of their size: two closer than this are tied.
 _TIE = 1e-10
 
@@ -95,10 +95,10 @@ def _bootstrap(values: Float[np.ndarray, "m n"], resamples: int, seed: int) -> l
     n = values.shape[1]
     if n < 2:
         raise InputError(f"{n} user(s) with a value in both systems: the bootstrap needs at least 2")
-    counts = _resampled(n, resamples, seed)
+    times = _resampled(n, resamples, seed)
     # A block at a time: as floats the counts would take eight times their memory.
-    starts = np.cumsum([0, *_blocks(resamples, n)])
-    drawn = np.concatenate([counts[a:b].astype(np.float64) @ values.T for a, b in itertools.pairwise(starts)]) / n
+    starts = np.cumsum([0, *blocks(resamples, n)])
+    drawn = np.concatenate([times[a:b].astype(np.float64) @ values.T for a, b in itertools.pairwise(starts)]) / n
     found = []
     for row, of_row in zip(values, drawn.T, strict=True):
         mean = float(row.mean())
@@ -124,7 +124,7 @@ def randomization_test(a: Float[np.ndarray, "_"], b: Float[np.ndarray, "_"], res
     exact = n < 63 and 2**n <= resamples
     rng, patterns, far, done = host_rng(seed, "randomization test"), 2**n if exact else resamples, 0, 0
     flips: np.ndarray
-    for rows in _blocks(patterns, max(n, 1)):
+    for rows in blocks(patterns, max(n, 1)):
         if exact:
             flips = np.arange(done, done + rows)[:, None] >> np.arange(n) & 1
         else:
@@ -298,19 +298,6 @@ def _differences(a: np.ndarray, b: np.ndarray, resamples: int) -> np.ndarray:
 @functools.lru_cache(maxsize=2)
 def _resampled(n: int, resamples: int, seed: int) -> UInt8[np.ndarray, "r n"]:
     """How often each of n users is in each resample: the same for all pairs of as many users, and drawn once."""
-    rng, found = host_rng(seed, "paired bootstrap"), np.zeros((resamples, n), np.uint8)
-    done = 0
-    for rows in _blocks(resamples, n):
-        drawn = rng.integers(0, n, (rows, n), dtype=np.int32) + n * np.arange(rows, dtype=np.int64)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=rows * n)
-        # More than 255 copies of one of n users in n draws: its chance is below 1e-300.
-        found[done : done + rows] = np.minimum(counts, 255).reshape(rows, n)
-        done += rows
+    found = np.concatenate(list(counts(host_rng(seed, "paired bootstrap"), n, resamples)))
     found.flags.writeable = False
     return found
-
-
-def _blocks(rows: int, width: int) -> Iterator[int]:
-    """Sizes of blocks of rows that sum to `rows`, each of bounded memory."""
-    block = max(1, _NUMBERS // width)
-    return (min(block, rows - done) for done in range(0, rows, block))

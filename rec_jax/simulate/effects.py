@@ -32,6 +32,7 @@ from scipy.special import expit, log_expit
 
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError
+from rec_jax.evaluate.resampling import counts
 from rec_jax.randomness import host_rng
 from rec_jax.simulate.preferences import Ratings
 
@@ -173,9 +174,10 @@ def bootstrap(
 ) -> tuple[Float[np.ndarray, "c"], Float[np.ndarray, "c"]]:
     """The ends of 95 % percentile intervals, users drawn with replacement."""
     rng, users = host_rng(seed, "effects"), len(newton.gradient)
-    drawn = []
-    for _ in range(resamples):
-        weights = rng.multinomial(users, np.full(users, 1 / users)).astype(np.float64)
-        drawn.append(found + solved(np.tensordot(weights, newton.information, 1), weights @ newton.gradient))
+    drawn = [
+        found + solved(np.tensordot(weights, newton.information, 1), weights @ newton.gradient)
+        for block in counts(rng, users, resamples)
+        for weights in block.astype(np.float64)
+    ]
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
     return low, high

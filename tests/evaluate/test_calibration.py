@@ -52,14 +52,14 @@ def test_equal_chances_are_never_parted() -> None:
 
 
 def test_intervals_are_those_of_users_drawn_anew() -> None:
-    found = scores({"own": CHANCE, "constant": np.full(400, CAME.mean())}, CAME, USER, 300)
+    found = scores({"own": CHANCE, "constant": np.full(400, CAME.mean())}, CAME, USER, 5000)
     assert found["own"]["brier"].mean == pytest.approx(brier_score_loss(CAME, CHANCE))
     assert found["own"]["ece"].mean == pytest.approx(ece(reliability(CHANCE, CAME)))
     assert found["own"]["auc_user"].mean == pytest.approx(np.nanmean(auc_by_user(CHANCE, CAME, USER)))
     assert found["constant"]["auc_user"].mean == 0.5
     rng = np.random.default_rng(3)
     rows = [np.flatnonzero(u == USER) for u in range(30)]
-    drawn = [np.concatenate([rows[u] for u in rng.integers(0, 30, 30)]) for _ in range(300)]
+    drawn = [np.concatenate([rows[u] for u in rng.integers(0, 30, 30)]) for _ in range(5000)]
     by_hand = np.percentile([brier(CHANCE[at], CAME[at]).mean() for at in drawn], [2.5, 97.5])
     of = found["own"]["brier"]
     np.testing.assert_allclose([of.low, of.high], by_hand, atol=0.004)
