@@ -20,8 +20,9 @@ Slates are top-k by default, in the order of chance of a click times worth: Slat
 QL-OT-OS`) are best for users who look at all places alike, and these look at the first most. (That top-k is better was
 first seen on test users, and then again on those who are trained on: of the two, the choice is not blind.)
 
-Intervals are of a bootstrap over users, of values averaged over sessions and seeds; differences are paired by user.
-Every seed trains anew; the sessions' random numbers are a seed's, the same for all policies.
+Intervals are of a bootstrap over users, of values averaged over sessions and seeds. Tests are paired by user (Holm over
+all of them), and a difference counts where Welch's t interval over seeds does not hold 0 either. Every seed trains
+anew; the sessions' random numbers are a seed's, the same for all policies.
 """
 
 import dataclasses
@@ -39,11 +40,12 @@ from rich.table import Table
 
 from experiments.cli import main, named, parse_options
 from experiments.logged_users import FIXED, declared, ranked
+from rec_jax.comparison import RESAMPLES
 from rec_jax.data.own import Columns
 from rec_jax.data.registry import DEFAULT_FOLDER, load
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.report import intervals
-from rec_jax.evaluate.significance import paired_bootstrap, seed_interval
+from rec_jax.evaluate.significance import pair_records, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies.networks import finite
 from rec_jax.policies.slateq import SlateQ, make
@@ -166,7 +168,7 @@ def trained(agent: SlateQ, world: LoggedUsers, steps: int, seed: int) -> tuple[A
 
 
 def run(options: Options, told: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
-    """The record: each metric of each policy with intervals, differences, and coverage by seed."""
+    """The record: each metric of each policy with intervals, tests of pairs, and coverage by seed."""
     code, agent = code_state(), slateq(options.policy, AGENT)
     dataset = load(named(options.data), options.data_dir, options.columns)
     told("fitting users")
@@ -176,7 +178,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     who = jnp.repeat(jnp.arange(users, dtype=jnp.int32), options.sessions)
     fixed, learnt = ranked(test), make(agent, test, test.weights).act
     play = jax.jit(sessions, static_argnums=(0, 1))
-    values: dict[str, dict[str, list[np.ndarray]]] = {name: {of: [] for of in METRICS} for name in POLICIES}
+    values: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in POLICIES}
     coverage: dict[str, list[float]] = {name: [] for name in POLICIES}
     for seed in range(1, options.seeds + 1):
         told(f"training, seed {seed} of {options.seeds}")
@@ -188,10 +190,11 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         told(f"scoring, seed {seed} of {options.seeds}")
         for name, (act, params) in systems.items():
             sums, shown = jax.device_get(play(test, act, params, device_key(seed, "sessions"), who))
-            for of, found in by_user(sums, users).items():
-                values[name][of].append(found)
+            values[name].append(by_user(sums, users))
             coverage[name].append(float((shown > 0).mean()))
-    means = {name: {of: np.mean(seeds, axis=0) for of, seeds in by.items()} for name, by in values.items()}
+    means = {
+        name: {of: np.mean([seed[of] for seed in seeds], axis=0) for of in METRICS} for name, seeds in values.items()
+    }
     return {
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
         "world": declared(train) | {"boredom": train.bored, "drift": train.drawn},
@@ -205,26 +208,12 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         "policies": {
             name: {
                 "metrics": {of: dataclasses.asdict(e) for of, e in intervals(means[name], 2000).items()},
-                "by_seed": {of: [float(np.nanmean(x)) for x in seeds] for of, seeds in values[name].items()},
+                "by_seed": {of: [float(np.nanmean(seed[of])) for seed in values[name]] for of in METRICS},
                 "coverage": dataclasses.asdict(seed_interval(coverage[name])),
             }
             for name in POLICIES
         },
-        "differences": [
-            {
-                "of": first,
-                "less": second,
-                "metrics": {
-                    of: dataclasses.asdict(paired_bootstrap(means[first][of], means[second][of], 10_000))
-                    for of in METRICS
-                },
-                "by_seed": {
-                    of: [float(np.nanmean(a - b)) for a, b in zip(values[first][of], values[second][of])]
-                    for of in METRICS
-                },
-            }
-            for first, second in PAIRS
-        ],
+        "tests": pair_records(values, PAIRS, RESAMPLES),
         "code": code,
         "machine": machine(len(jax.devices())),
     }
@@ -271,10 +260,10 @@ def script(argv: Sequence[str]) -> None:
     for name, of in record["policies"].items():
         table.add_row(name, *(_shown(of["metrics"][m]) for m in METRICS), _shown(of["coverage"]))
     console.print(table)
-    for gap in record["differences"]:
-        of = gap["metrics"]["return"]
-        line = f"{gap['of']} less {gap['less']}: return {of['difference']:+.3f} ({of['low']:+.3f} to {of['high']:+.3f})"
-        console.print(line, highlight=False)
+    for of in (test for test in record["tests"] if test["metric"] == "return"):
+        first, second = of["pair"]
+        gap = f"{of['difference']:+.3f} ({of['low']:+.3f} to {of['high']:+.3f})"
+        console.print(f"{first} less {second}: return {gap}, {of['verdict']}", highlight=False)
     console.print(f"written to {options.out}: record.json, plot.png", highlight=False)
 
 

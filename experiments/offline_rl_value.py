@@ -29,6 +29,7 @@ from rich.table import Table
 
 from experiments.cli import main
 from experiments.offline_rl import pairs, verdicts
+from rec_jax.comparison import RESAMPLES
 from rec_jax.data.histories import Histories
 from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError
@@ -50,7 +51,6 @@ from rec_jax.tracking.plots import picture
 from rec_jax.tracking.tables import MARKS
 
 METRICS = ("return", "clicks a slate", "likes a click")
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,12 @@ def test_the_script_trains_and_compares(
         assert 0 < of["coverage"]["mean"] <= 1
         for name in METRICS:
             assert of["metrics"][name]["mean"] == pytest.approx(np.mean(of["by_seed"][name]), abs=1e-6)
-    gap = next(of for of in record["differences"] if (of["of"], of["less"]) == (AFTER, BEFORE))
+    tests = {(*of["pair"], of["metric"]): of for of in record["tests"]}
+    assert set(tests) == {(*pair, metric) for pair in before_after.PAIRS for metric in METRICS}
     means = [record["policies"][name]["metrics"]["return"]["mean"] for name in (AFTER, BEFORE)]
-    assert gap["metrics"]["return"]["difference"] == pytest.approx(means[0] - means[1])
+    gap = tests[AFTER, BEFORE, "return"]
+    assert gap["difference"] == pytest.approx(means[0] - means[1])
+    assert gap["over_seeds"][0] < gap["difference"] < gap["over_seeds"][1]
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert "SlateQ after less SlateQ before: return" in capsys.readouterr().out
 
