@@ -1,7 +1,7 @@
 """What a log says of boredom and drift: how ratings depend on what the user rated just before.
 
 A memory is a running mean over a user's events, h <- (1 - 1/m) h + x/m, so that the last m events weigh most. Two of
-them: genres of all that was rated, and item vectors of what was liked. For each event
+them: genres of all that was rated, and item vectors of what was liked (x is 0 where an event was not). For each event
 
     sameness = g_i · h,  g_i its genres as a unit vector (1: all of the last films had its genres)
     nearness = q_i · v,  v the memory of what was liked
@@ -70,7 +70,8 @@ def remembered(
     starts: Int64[np.ndarray, "u_plus_1"],
     memory: float,
 ) -> Float[np.ndarray, "m w"]:
-    """What each event's user remembers just before it: the running mean of the rows that count, zeros at first."""
+    """What each event's user remembers just before it: the running mean of rows, those that do not count as zeros.
+    Every event makes what was before it fade, whether it counts or not, as every click does in `LoggedUsers`."""
     found, rate = np.zeros_like(rows), 1 / memory
     for first, end in pairwise(starts):
         held = np.zeros(rows.shape[1])
@@ -79,8 +80,7 @@ def remembered(
             if moment is None or log.time[at] != moment or moment == 0:  # a time of 0 is unknown
                 before, moment = held, log.time[at]
             found[at] = before
-            if counts[at]:
-                held = (1 - rate) * held + rate * rows[at]
+            held = (1 - rate) * held + rate * counts[at] * rows[at]
     return found
 
 

@@ -8,9 +8,9 @@
 
 Test ratings are looked at by 3 alone, which no chance of a like depends on: how well these hold is told on test.
 
-Checked on worlds drawn from the model itself (tests/simulate/test_fitting.py): boredom comes out within a fifth, drift
-too small by up to a half, since it hangs on vectors that are estimates, and since a user's own vector, fitted to events
-before and after, has taken some of it up.
+Checked on a world drawn from the model itself (tests/simulate/test_fitting.py): where its vectors are known, boredom
+and drift are found; where they are fitted, boredom and what drift does to a rating come out within a fifth. Drift
+itself is larger than the world's, since fitted vectors are shorter.
 """
 
 import dataclasses

@@ -5,9 +5,10 @@ A user is one of the log's. What the user thinks of item i, in units of the rati
     s_i = m + b_u + b_i + q_i · (p_u + drift · v) - boredom · g_i · h
 
 with v the running mean of the vectors of what the user liked in this session, and h that of the genres of all that the
-user clicked: liking is drawn towards what was liked, and wearies of genres that come again and again. Both fade at each
-step, clicked or not, so that a user recovers; v moves with likes alone, h with clicks. The chance of a like is
-P(rating >= like_from) of an ordered logit at s_i.
+user clicked: liking is drawn towards what was liked, and wearies of genres that come again and again. Both are of the
+last clicks, as in the log they are of the last ratings (`effects.py`): each click makes what was before it fade, and
+adds its genres to h and, if it is liked, its vector to v. The chance of a like is P(rating >= like_from) of an ordered
+logit at s_i.
 
 A user reads the slate from the top, looks at place j with chance 1 / j^eta, clicks a document looked at with chance
 appeal · P(like), and stops at the first click (Craswell et al., WSDM 2008, with the examination chances of Joachims et
@@ -237,7 +238,7 @@ class LoggedUsers:
         low, high = ratings.levels[0], ratings.levels[-1]
 
         item = jnp.where(clicked, items, 0).sum(axis=1)
-        rate = 1 / of.memory
+        rate = any_click[:, None] / of.memory
         vector = jnp.where(likes[:, None], jnp.asarray(of.item)[item], 0)
         genres = jnp.where(any_click[:, None], jnp.asarray(of.genres)[item], 0)
         none, dull, good = self.cost

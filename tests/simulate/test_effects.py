@@ -21,13 +21,12 @@ def ten_events(rng: np.random.Generator) -> tuple[Interactions, np.ndarray, np.n
 
 def test_memories_are_running_means_of_earlier_moments() -> None:
     log, rows, counts, starts = ten_events(np.random.default_rng(0))
-    found, memory = remembered(log, rows, counts, starts, 4.0), 4.0
+    """Each weighs 1/4, and 3/4 of that for every event between it and the moment, whether that one counts or not."""
+    found = remembered(log, rows, counts, starts, 4.0)
     for at in range(10):
-        held = np.zeros(2)
-        for earlier in range(starts[log.user[at]], at):
-            unknown = log.time[earlier] == 0
-            if counts[earlier] and (unknown or log.time[earlier] < log.time[at]):
-                held = held * (1 - 1 / memory) + rows[earlier] / memory
+        own = range(starts[log.user[at]], at)
+        known = [j for j in own if log.time[j] == 0 or log.time[j] < log.time[at]]
+        held = sum((0.25 * 0.75 ** sum(k > j for k in known) * rows[j] for j in known if counts[j]), np.zeros(2))
         np.testing.assert_allclose(found[at], held, atol=1e-12)
     assert not found[[0, 1, 4, 5]].any()
 

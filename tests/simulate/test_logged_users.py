@@ -85,7 +85,7 @@ def test_a_step_by_hand() -> None:
         shown = [int(before.items[user, place]) for place in slates[user]]
         chances = [like_by_hand(score_by_hand(before, user, item)) for item in shown]
         np.testing.assert_allclose(response.signals["chance"][user], chances, atol=1e-5)
-        liked, recent = 0.75 * before.liked[user], 0.75 * before.recent[user]
+        liked, recent = before.liked[user], before.recent[user]
         if not response.clicked[user].any():
             kind, cost = "none", 1.0
             assert response.reward[user] == 0
@@ -97,8 +97,8 @@ def test_a_step_by_hand() -> None:
             assert response.reward[user] == pytest.approx((rating - 1) / 4)
             kind, cost = ("liked", 0.1) if rating >= 4 else ("dull", 0.5)
             assert response.signals["like"][user].sum() == (kind == "liked")
-            recent = recent + FITTED.genres[shown[place]] / 4
-            liked = liked + (FITTED.item[shown[place]] / 4 if kind == "liked" else 0)
+            recent = 0.75 * recent + FITTED.genres[shown[place]] / 4
+            liked = 0.75 * liked + (FITTED.item[shown[place]] / 4 if kind == "liked" else 0)
         kinds[kind] += 1
         np.testing.assert_allclose(after.liked[user], liked, atol=1e-6)
         np.testing.assert_allclose(after.recent[user], recent, atol=1e-6)
@@ -169,14 +169,15 @@ def test_users_do_not_depend_on_who_is_beside_them() -> None:
     assert not np.array_equal(one[1].signals["chance"][1:], two[1].signals["chance"][1:])
 
 
-def test_boredom_passes_and_sessions_end() -> None:
+def test_without_a_click_nothing_is_forgotten_and_sessions_end() -> None:
     state = tired(WORLD)
     never = dataclasses.replace(WORLD, appeal=1e-9)
     slates = jnp.zeros((N, 3), jnp.int32) + jnp.arange(3)
     rested, step = state, jax.jit(never.step)
     for t in range(20):
         rested, response = step(jax.random.key(t), rested, slates)
-    np.testing.assert_allclose(rested.recent, state.recent * 0.75**20, rtol=1e-4)
+    np.testing.assert_array_equal(rested.recent, state.recent)
+    np.testing.assert_array_equal(rested.liked, state.liked)
     assert response.done.all()
     found = many_episodes(never, partial(random_slates, k=3), None, jax.random.key(0), 20)
     assert set(found.length.tolist()) == {8}  # eight steps without a click use up a patience of 8
