@@ -47,7 +47,7 @@ class HSTUConfig:
     position_bias: bool = True
     """Add a bias by the distance of two events to their attention."""
     time_bias: bool = False
-    """Add a bias by the time between two events, where times are known."""
+    """Add a bias by the time between two events, where both have one. The log has to have times."""
     tied: bool = added(True)
     """The items' vectors in the scores are those of the input."""
 
@@ -132,7 +132,7 @@ class Layer(nn.Module):
             distance = jnp.clip(place - jnp.arange(c.max_length), 0, c.max_length - 1)
             bias = self.by_distance[distance].T[None, :, None]
         if c.time_bias:
-            of_time = self.by_time[bucket(times[:, place][:, None] - times)].transpose(0, 2, 1)[:, :, None]
+            of_time = self._between(times[:, place][:, None], times).transpose(0, 2, 1)[:, :, None]
             bias = of_time if bias is None else bias + of_time
         return self._after(x, gate, attend_last(query, cache, place, self._weights, bias)), cache
 
@@ -147,11 +147,14 @@ class Layer(nn.Module):
                 distance = jnp.arange(low, high)[:, None] - jnp.arange(high)
                 found = found + self.by_distance[jnp.clip(distance, 0, c.max_length - 1)].transpose(2, 0, 1)[None]
             if c.time_bias and times is not None:
-                gap = times[:, low:high, None] - times[:, None, :high]
-                found = found + self.by_time[bucket(gap)].transpose(0, 3, 1, 2)
+                found = found + self._between(times[:, low:high, None], times[:, None, :high]).transpose(0, 3, 1, 2)
             return found
 
         return bias
+
+    def _between(self, one: Int[Array, "..."], other: Int[Array, "..."]) -> Float[Array, "... h"]:
+        """The bias by the time between two events; 0 where one of them has none (a time of 0)."""
+        return jnp.where(((one != 0) & (other != 0))[..., None], self.by_time[bucket(one - other)], 0.0)
 
     def _parts(self, x: Array) -> tuple[Array, Array, Array, Array]:
         c = self.config

@@ -15,7 +15,7 @@ class Dropout(nn.Module):
 
     The mask hashes each entry's place with a word of the key: `jax.random.bernoulli` costs 0.1 us an entry on a CPU,
     which is more than everything else in a small model's step; this, 1 ns. The rate is exact to 2^-16. Srivastava et
-    al., JMLR 2014. Checked by counting (tests/models/test_layers.py).
+    al., JMLR 2014. Checked by counting (tests/models/test_attention.py).
     """
 
     rate: float

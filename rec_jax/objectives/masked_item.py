@@ -38,15 +38,15 @@ def masked_item(module: Any, config: MaskedItem, data: TrainData, batch_size: in
             raise InputError(f"--{name.replace('_', '-')} {getattr(config, name)}: expected a number from 0 to 1")
     negatives = drawer(config, data)
 
-    def draw(data: TrainData, key: Key[Array, ""], past: Query) -> SequenceBatch:
+    def draw(data: TrainData, key: Key[Array, ""], past: Query, real: Bool[Array, "b"]) -> SequenceBatch:
         past = latest(past, module.reads)
         chosen = masks(jax.random.fold_in(key, 0), past.history >= 0, config.masked, config.only_last)
         history = jnp.where(chosen, module.mask, past.history)
         target = jnp.where(chosen, past.history, -1)
-        batch = SequenceBatch(past.user, history, past.times, target, jnp.ones(len(past.user)))
+        batch = SequenceBatch(past.user, history, past.times, target, real.astype(jnp.float32))
         return batch.replace(negatives=negatives(data, jax.random.fold_in(key, 1), batch))  # type: ignore[attr-defined]
 
-    return trained_by(config, module, data, batch_size, draw, lambda length: count_of(config.masked, length))
+    return trained_by(config, module, data, batch_size, draw, lambda length: count_of(config.masked, length), first=0)
 
 
 def count_of(share: float, events: int) -> int:

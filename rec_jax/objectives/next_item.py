@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query
@@ -61,11 +62,10 @@ def next_events(config: NextItem, data: TrainData) -> Draw:
     """Each event of a history is to be found after those before it. Errors: as `drawer`."""
     negatives = drawer(config, data)
 
-    def draw(data: TrainData, key: Key[Array, ""], past: Query) -> SequenceBatch:
+    def draw(data: TrainData, key: Key[Array, ""], past: Query, real: Bool[Array, "b"]) -> SequenceBatch:
         target = past.history[:, 1:]
         history = jnp.where(target >= 0, past.history[:, :-1], -1)
-        ones = jnp.ones(len(past.user))
-        batch = SequenceBatch(past.user, history, past.times[:, :-1], target, ones)
+        batch = SequenceBatch(past.user, history, past.times[:, :-1], target, real.astype(jnp.float32))
         return batch.replace(negatives=negatives(data, key, batch))  # type: ignore[attr-defined]
 
     return draw
@@ -78,8 +78,11 @@ def trained_by(
     batch_size: int,
     draw: Draw,
     picked: Callable[[int], int] | None = None,
+    *,
+    first: int = 1,
 ) -> Recommender:
-    """The bundle under the loss of `config`, for what `draw` asks to be found; `picked` as in `build_sequences`."""
+    """The bundle under the loss of `config`, for what `draw` asks to be found: events from number `first` on, counted
+    from 0; `picked` as in `build_sequences`."""
     return build_sequences(
         module,
         data,
@@ -89,7 +92,7 @@ def trained_by(
         pairs=data.n_items if config.loss == "softmax" else 1 + config.negatives,
         vectors=lambda of_module: scored(config, of_module),
         normalised=config.normalised,
-        kept={"log_share": log_share} if config.logq else {},
+        kept={"log_share": partial(log_share, config, reads=module.reads, first=first)} if config.logq else {},
         picked=picked,
     )
 
@@ -143,7 +146,7 @@ def drawer(config: NextItem, data: TrainData) -> Callable[[TrainData, Key[Array,
     def negatives(data: TrainData, key: Key[Array, ""], batch: SequenceBatch) -> Int[Array, "..."]:
         b, m = batch.target.shape
         if config.negatives_from == "in-batch":
-            flat = batch.target.reshape(-1)
+            flat = jnp.where(batch.weight[:, None] > 0, batch.target, -1).reshape(-1)
             real = jnp.flatnonzero(flat >= 0, size=b * m)  # the real ones first
             found = flat[real[below(key, (k,), jnp.maximum((flat >= 0).sum(), 1))]]
             return jnp.broadcast_to(found, (b, k))
@@ -160,10 +163,17 @@ def drawer(config: NextItem, data: TrainData) -> Callable[[TrainData, Key[Array,
     return negatives
 
 
-def log_share(data: TrainData) -> Float[Array, "n"]:
-    """log of each item's share of the train events; of an item without any, that of one event."""
-    count = jnp.bincount(data.item, length=data.n_items)
-    return jnp.log(jnp.maximum(count, 1) / len(data.item))
+def log_share(config: NextItem, data: TrainData, reads: int, first: int) -> Float[Array, "n"]:
+    """log of each item's chance to be drawn: its share of the train events, or, in a batch, of those that can be asked
+    for, which are a user's last `reads`, from number `first` on. Of an item without any, that of one event."""
+    counted = jnp.ones(len(data.item), bool)
+    if config.negatives_from == "in-batch":
+        owner = jnp.repeat(jnp.arange(len(data.start) - 1), jnp.diff(data.start), total_repeat_length=len(data.item))
+        left = data.start[owner + 1] - jnp.arange(len(data.item))  # 1 for a user's last event
+        events = data.start[owner + 1] - data.start[owner]
+        counted = (left <= reads) & (left <= events - first) & (events > 1)
+    count = jnp.bincount(data.item, counted.astype(jnp.int32), length=data.n_items)
+    return jnp.log(jnp.maximum(count, 1) / counted.sum())
 
 
 def row_loss(config: NextItem, n_items: int) -> RowLoss:

@@ -97,9 +97,9 @@ def sqn(module: SequenceModel, config: SQN, data: TrainData, batch_size: int) ->
     check(config)
     events = next_events(config, data)
 
-    def draw(data: TrainData, key: Key[Array, ""], past: Query) -> SequenceBatch:
+    def draw(data: TrainData, key: Key[Array, ""], past: Query, real: Bool[Array, "b"]) -> SequenceBatch:
         given = ratings(data, past.user, module.reads + 1)[:, 1:]
-        return events(data, key, past).replace(rating=given)  # type: ignore[attr-defined]
+        return events(data, key, past, real).replace(rating=given)  # type: ignore[attr-defined]
 
     base = trained_by(config, module, data, batch_size, draw)
     supervised = row_loss(config, data.n_items)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from rec_jax.data.histories import last_places
 from rec_jax.errors import InputError
@@ -63,8 +63,9 @@ class SequenceBatch:
         )
 
 
-Draw = Callable[[TrainData, Key[Array, ""], Query], SequenceBatch]
-"""(data, key, users with their last events: one more than the model reads) -> the batch, every weight 1."""
+Draw = Callable[[TrainData, Key[Array, ""], Query, Bool[Array, "b"]], SequenceBatch]
+"""(data, key, users with their last events: one more than the model reads, which of them count) -> the batch, every
+weight 1 or, of a user who only fills the epoch's last step, 0."""
 RowLoss = Callable[[Float[Array, "m d"], Float[Array, "n d"], SequenceBatch, Extra], Float[Array, ""]]
 """(states at the targets, items' vectors, the batch, extra) -> sum over targets of weight times loss."""
 
@@ -87,7 +88,7 @@ def build_sequences(
     An epoch visits every user of at least two train events once. `pairs`: scored items an event, for the rate that
     is shown. `vectors` makes the vectors that scores use of the module's; `normalised`: states have length 1.
     `picked(t)`: the most targets among t positions, where they are few: only their states meet the items.
-    InputError: the batch exceeds the users.
+    InputError: the batch exceeds the users, or a module with a bias by time is to learn from a log without times.
     """
     n = len(data.readers)
     if not 0 < batch_size <= n:
@@ -95,6 +96,8 @@ def build_sequences(
             f"--batch-size {batch_size:,} is larger than the {n:,} users of at least two train events; "
             "take at most that"
         )
+    if getattr(module.config, "time_bias", False) and not np.asarray(data.time).any():
+        raise InputError("--time-bias: no train event has a time; take a log with times, or leave it out")
     steps = -(-n // batch_size)
 
     def init(key: Key[Array, ""], data: TrainData) -> tuple[Params, Extra]:
@@ -111,10 +114,9 @@ def build_sequences(
         place = step * batch_size + jnp.arange(batch_size)
         which = permuted(epoch_key, jnp.minimum(place, n - 1), n)
         past = read(data, data.readers[which], module.reads + 1)
-        found = draw(data, jax.random.fold_in(epoch_key, step + 1), past)
-        counts = (found.target >= 0).sum(axis=1) * (place < n)
-        weight = (place < n) * (batch_size / counts.sum())
-        return found.replace(weight=weight)  # type: ignore[attr-defined]
+        found = draw(data, jax.random.fold_in(epoch_key, step + 1), past, place < n)
+        counts = (found.target >= 0).sum(axis=1) * found.weight
+        return found.replace(weight=found.weight * (batch_size / counts.sum()))  # type: ignore[attr-defined]
 
     def applied(params: Params, *arguments: Any, **how: Any) -> Any:
         return module.apply({"params": params}, *arguments, **how)

@@ -37,7 +37,7 @@ def by_loops(params: Any, row: list[int], times: list[int], config: HSTUConfig) 
                     score = float(q[t][part] @ k[s][part])
                     if config.position_bias:
                         score += float(of["by_distance"][t - s, head])
-                    if config.time_bias:
+                    if config.time_bias and times[t] and times[s]:
                         gap = max(1, abs(times[t] - times[s]))
                         score += float(of["by_time"][min(128, math.floor(math.log(gap) / 0.301)), head])
                     total += score / (1 + math.exp(-score)) / T * v[s][part]

@@ -12,6 +12,7 @@ import pytest
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query
+from rec_jax.models.hstu import HSTU, HSTUConfig
 from rec_jax.models.sasrec import SASRec, SASRecConfig
 from rec_jax.objectives import sequences
 from rec_jax.objectives.base import Recommender, TrainData
@@ -32,8 +33,8 @@ def log() -> Interactions:
 DATA = TrainData.of(log(), N_USERS, N_ITEMS)
 
 
-def built(batch_size: int = 16, dropout: float = 0.0, **options: Any) -> Recommender:
-    module = SASRec(dataclasses.replace(CONFIG, dropout=dropout), N_USERS, N_ITEMS)
+def built(batch_size: int = 16, **options: Any) -> Recommender:
+    module = SASRec(CONFIG, N_USERS, N_ITEMS)
     return next_item(module, NextItem(**options), DATA, batch_size)
 
 
@@ -115,7 +116,8 @@ def test_every_loss_is_its_formula(options: dict[str, Any]) -> None:
     params = jax.tree.map(lambda x: x * 3, params)
     batch = first(recommender)
     scores = scores_of(recommender, params, batch)
-    share = np.maximum(np.bincount(log().item, minlength=N_ITEMS), 1) / len(log())
+    drawn_from = targets_of_all() if options.get("negatives_from") == "in-batch" else log().item
+    share = np.maximum(np.bincount(drawn_from, minlength=N_ITEMS), 1) / len(drawn_from)
     total, count = 0.0, 0
     for b, row in enumerate(np.asarray(batch.target).tolist()):
         for t, target in enumerate(row):
@@ -168,6 +170,33 @@ def test_where_negatives_come_from() -> None:
     )
 
 
+def targets_of_all() -> np.ndarray:
+    """What can be asked for, of all users: their last events, as many as are read, but never the first."""
+    events = log()
+    return np.concatenate([events.item[events.user == user][1:][-T:] for user in range(N_USERS)])
+
+
+def test_negatives_of_a_batch_are_as_often_an_item_as_logq_says() -> None:
+    """Over whole epochs, each step's draws weighed by what it asks for; users who fill the last step are not drawn."""
+    many = {"loss": "sampled-softmax", "negatives": 2000, "negatives_from": "in-batch", "negatives_for": "step"}
+    recommender = built(**many, logq=True)
+    drawn = np.zeros(N_ITEMS)
+    for step in range(recommender.steps_per_epoch):
+        batch = first(recommender, step)
+        asked = np.asarray(batch.target)[np.asarray(batch.weight) > 0]
+        found = np.bincount(np.asarray(batch.negatives[0]), minlength=N_ITEMS)
+        assert not found[~np.isin(np.arange(N_ITEMS), asked)].any()
+        np.testing.assert_allclose(
+            found / 2000, np.bincount(asked[asked >= 0], minlength=N_ITEMS) / (asked >= 0).sum(), atol=0.04
+        )
+        drawn += found / 2000 * (asked >= 0).sum()
+    chance = np.exp(jax.jit(recommender.init)(jax.random.key(0), DATA)[1]["log_share"])
+    np.testing.assert_allclose(
+        chance, np.bincount(targets_of_all(), minlength=N_ITEMS) / len(targets_of_all()), rtol=1e-5
+    )
+    np.testing.assert_allclose(drawn / drawn.sum(), chance, atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -185,3 +214,10 @@ def test_where_negatives_come_from() -> None:
 def test_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         built(**options)
+
+
+def test_a_bias_by_time_needs_times() -> None:
+    timeless = dataclasses.replace(log(), time=np.zeros(len(log()), np.int64))
+    module = HSTU(HSTUConfig(width=8, max_length=T, time_bias=True), N_USERS, N_ITEMS)
+    with pytest.raises(InputError, match="--time-bias: no train event has a time"):
+        next_item(module, NextItem(), TrainData.of(timeless, N_USERS, N_ITEMS), 16)
