@@ -248,17 +248,23 @@ def offline_rl(record: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {earned_by} |")
     apart = all(test["over_seeds"] for test in value["tests"])
     over = "both over sessions and over seeds (±: 95 % over seeds)" if apart else "over sessions of one seed"
-    brought = list(earned.values())
-    others = ", ".join(
-        f"{name} {value['values'][name]['return'][0]:.2f}" for name in ("random", "popularity", "best predicted")
-    )
+    returns = {name: of_policy["return"][0] for name, of_policy in value["values"].items()}
+    others = ", ".join(f"{name} {returns[name]:.2f}" for name in ("random", "popularity", "best predicted"))
+    most = max(record["systems"], key=lambda name: returns[name])
+    beside = "more" if returns[most] > returns["popularity"] else "less"
+
+    def brought(constant: bool) -> str:
+        """What the tests in fitted users say, of rewards that are all 1 or of the others."""
+        found = [verdict for (name, _), verdict in earned.items() if name.endswith("-constant") == constant]
+        return f"{len(found)} bring {found.count('better')} better and {found.count('worse')} worse"
+
     lines += [
         "",
         f"{record['data']['name']}, {record['trials']} trials on validation and {record['seeds']} seeds each; ▲ ▽ = "
         f"against the same model alone. In the fitted users besides: {others}. "
-        f"{record['conclusion']} In the fitted users {len(brought)} comparisons with the same model alone (return, "
-        f"clicks a slate, likes a click) bring {brought.count('better')} better and {brought.count('worse')} worse, "
-        f"{over}. "
+        f"{record['conclusion']} In the fitted users, of comparisons with the same model alone (return, clicks a "
+        f"slate, likes a click) {brought(False)} where ratings are rewards, {brought(True)} where all rewards are 1, {over}. "
+        f"The best of the recommenders there, {most}, earns {beside} than popularity. "
         "[Table](experiments/records/offline_rl/table.md), "
         "[record](experiments/records/offline_rl/record.json), [value](experiments/records/offline_rl/value.json).",
     ]
