@@ -263,7 +263,8 @@ def offline_rl(record: dict[str, Any]) -> str:
         f"{record['data']['name']}, {record['trials']} trials on validation and {record['seeds']} seeds each; ▲ ▽ = "
         f"against the same model alone. In the fitted users besides: {others}. "
         f"{record['conclusion']} In the fitted users, of comparisons with the same model alone (return, clicks a "
-        f"slate, likes a click) {brought(False)} where ratings are rewards, {brought(True)} where all rewards are 1, {over}. "
+        f"slate, likes a click) {brought(False)} where ratings are rewards, {brought(True)} where all rewards are 1, "
+        f"{over}. "
         f"The best of the recommenders there, {most}, earns {beside} than popularity. "
         "[Table](experiments/records/offline_rl/table.md), "
         "[record](experiments/records/offline_rl/record.json), [value](experiments/records/offline_rl/value.json).",

@@ -61,7 +61,7 @@ class SlateQ:
     """What reads the users' last steps, where the simulator is `Remembering`."""
     torso_width: int = 32
     double: bool = False
-    """Build the next slate by the network that learns, and value it by the target network."""
+    """Build the next slate by the network that learns, and value it by the target network (rule 'q')."""
     q_none: bool = False
     """Learn what choosing none is worth."""
     discount: float = 0.99
@@ -99,6 +99,8 @@ class SlateQ:
         for name in ("discount", "explore", "explore_last", "target_rate", "priority", "correction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected a share, from 0 to 1")
+        if self.double and self.rule != "q":
+            raise InputError(f"double: for rule 'q' alone, and this one is {self.rule!r}")
         if self.correction_steps < 0:
             raise InputError(f"correction_steps {self.correction_steps}: expected at least 0")
         if not 0 < self.share <= 1:
