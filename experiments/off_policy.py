@@ -1,13 +1,14 @@
 """What a policy would have earned, by seven estimators, from a real log of another policy, held against the truth.
 
-    python -m experiments.off_policy                     (about 2 minutes on one core)
+    python -m experiments.off_policy                     (about 5 minutes on one core)
     python -m experiments.off_policy dm --campaign men
+    python -m experiments.off_policy --propensities estimated
 
 The Open Bandit Dataset has 10,000 rounds of each of two policies in each of three campaigns. From those that chose at
 random it is estimated how often items are clicked that Bernoulli Thompson sampling (BTS) chooses; how often they were
 clicked is known from its own log. The table shows each estimator's value with its interval, the rounds it rests on and
-what has to be said of it, and its relative error over bootstraps of the log. Expect 'dm' and 'dr-os' to err least:
-there are 38 clicks, and weighting makes the most of a few of them.
+what has to be said of it, and its relative error over bootstraps of the log. There are 38 clicks in the log of all
+items, and weighting makes the most of a few of them.
 """
 
 import dataclasses
@@ -30,9 +31,11 @@ from rec_jax.data import open_bandit
 from rec_jax.data.open_bandit import BanditLog, Campaign, Logger
 from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError, did_you_mean
-from rec_jax.evaluate.off_policy import ESTIMATORS, Estimate, Log, Rounds, estimate
+from rec_jax.evaluate.behaviour import by_share
+from rec_jax.evaluate.off_policy import ESTIMATORS, Estimate, Log, Rounds, Source, estimate
 from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.slope import slope
+from rec_jax.fields import added
 from rec_jax.files import sha256, write_json
 from rec_jax.policies.places import place_chances
 from rec_jax.tracking.certificate import code_state, machine
@@ -69,6 +72,8 @@ class OffPolicyExperiment:
     """Level of SLOPE's intervals."""
     bootstraps: int = 30
     """Logs of as many rounds, drawn from the log with replacement."""
+    propensities: Source = added("logged")
+    """The log's own chances, or, as if it had none, shares of the items at each place (in each bootstrap)."""
     seed: int = 1
     """Which bootstraps: seed 1 draws those of numpy's RandomState 0, 1, …, as the published table does."""
 
@@ -143,6 +148,8 @@ def estimates(
     log: BanditLog, chances: Float[np.ndarray, "a places"], experiment: OffPolicyExperiment, resamples: int
 ) -> tuple[dict[str, Estimate], dict[str, float]]:
     """(by every estimator, the limits that SLOPE chose) of the policy with these chances at each place."""
+    if experiment.propensities == "estimated":  # neither policy looks at the user
+        log = dataclasses.replace(log, propensity=by_share(log.action, len(log.items), log.position))
     policy, model = chances.T[log.position], predicted(log, experiment)
     every = np.arange(len(log))
     w = policy[every, log.action] / log.propensity
@@ -153,7 +160,7 @@ def estimates(
             ESTIMATORS[name](Rounds(w, log.reward, q, v, tau=limit, shrink=limit))[0][0] for limit in experiment.limits
         ]
         chosen[name] = experiment.limits[slope(of_limit, experiment.level)]
-    logged = Log(log.action, log.reward, log.propensity)
+    logged = Log(log.action, log.reward, log.propensity, experiment.propensities)
     tau, shrink = chosen["switch-dr"], chosen["dr-os"]
     return estimate(logged, policy, model, tau=tau, shrink=shrink, resamples=resamples), chosen
 
@@ -166,8 +173,9 @@ def judge(experiment: OffPolicyExperiment, data_dir: Path = DEFAULT_FOLDER) -> J
 @lru_cache(maxsize=4)
 def _judged(experiment: OffPolicyExperiment, data_dir: Path) -> Judged:
     began, evaluated = time.monotonic(), "random" if experiment.logger == "bts" else "bts"
-    log = open_bandit.load(experiment.logger, experiment.campaign, data_dir)
-    own = open_bandit.load(evaluated, experiment.campaign, data_dir)  # type: ignore[arg-type]
+    given = experiment.propensities == "logged"
+    log = open_bandit.load(experiment.logger, experiment.campaign, data_dir, chances=given)
+    own = open_bandit.load(evaluated, experiment.campaign, data_dir, chances=False)  # type: ignore[arg-type]
     chances = _chances(evaluated, experiment.campaign, own, data_dir)
     whole, limits = estimates(log, chances, experiment, 2000)
     values = {name: np.zeros(experiment.bootstraps) for name in ESTIMATORS}

@@ -77,14 +77,14 @@ def fetched(data_dir: Path = DEFAULT_FOLDER) -> Path:
     return folder
 
 
-def load(policy: Logger, campaign: Campaign, data_dir: Path = DEFAULT_FOLDER) -> BanditLog:
+def load(policy: Logger, campaign: Campaign, data_dir: Path = DEFAULT_FOLDER, *, chances: bool = True) -> BanditLog:
     """A campaign's log under one policy. InputError: no source, or as `read`."""
     folder = fetched(data_dir)
-    return read(folder / f"{policy}-{campaign}.csv", folder / f"{policy}-{campaign}-items.csv")
+    return read(folder / f"{policy}-{campaign}.csv", folder / f"{policy}-{campaign}-items.csv", chances=chances)
 
 
-def read(log: Path, items: Path) -> BanditLog:
-    """A log in the data set's format.
+def read(log: Path, items: Path, *, chances: bool = True) -> BanditLog:
+    """A log in the data set's format; without `chances` its propensities are not read, and NaN.
 
     InputError, with file, line and field: no propensities, or one that is not above 0 and at most 1, rewards outside
     0 to 1, places below 1, an item that the other file does not have.
@@ -94,12 +94,13 @@ def read(log: Path, items: Path) -> BanditLog:
     if sorted(known.tolist()) != list(range(len(known))):
         raise InputError(f"{items}: field 'item_id': expected 0 to {len(known) - 1}, each once")
     by_id = np.argsort(known)
-    _logged_chances(log)
-    table = read_named(log, (*_LOG, _CHANCE, *_USER))
+    if chances:
+        _logged_chances(log)
+    table = read_named(log, (*_LOG, *((_CHANCE,) if chances else ()), *_USER))
     action, position = _whole(table, "item_id", 0), _whole(table, "position", 1) - 1
     if (wrong := np.flatnonzero(action >= len(known))).size:
         raise table.fail(int(wrong[0]), "item_id", f"an item of {items.name}, 0 to {len(known) - 1}")
-    chance = table.floats(_CHANCE, 0.0, 1.0)
+    chance = table.floats(_CHANCE, 0.0, 1.0) if chances else np.full(len(action), np.nan)
     if (wrong := np.flatnonzero(chance == 0)).size:
         raise table.fail(int(wrong[0]), _CHANCE, "a chance above 0: what was shown could be shown")
     time = table.seconds("timestamp")
@@ -127,7 +128,7 @@ def _logged_chances(log: Path) -> None:
     if set(_LOG) <= set(header) and _CHANCE not in header:
         raise InputError(
             f"{log}, line 1: no column {_CHANCE!r}: a log without the actions' probabilities cannot be weighed; log "
-            "them, or estimate the logging policy and write its chances there"
+            "them, or have them estimated (--propensities estimated), which everything that rests on it then says"
         )
 
 

@@ -1,6 +1,8 @@
 """Judging estimators on a small log in the data set's format, whose parts are known."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,26 @@ def test_a_result_holds_the_errors_of_the_published_draws(data: Path) -> None:
     second, _ = run(OffPolicyExperiment("switch-dr", campaign="men", bootstraps=4), data)
     assert len(second["estimate"]["limits"]) == 4
     json.dumps(second, allow_nan=False)
+
+
+def test_estimated_propensities_are_shares_at_each_place_and_say_so(data: Path, tmp_path: Path) -> None:
+    """Of a log that has none: what is read of the others does not count."""
+    shutil.copytree(data, tmp_path / "data")
+    path = tmp_path / "data" / "open-bandit" / "random-men.csv"
+    path.write_text(path.read_text().replace("propensity_score", "weather", 1))
+    asked = dataclasses.replace(QUICK, estimator="ips", propensities="estimated")
+    result, _ = run(asked, tmp_path / "data")
+    assert result["estimate"]["propensities"] == "estimated"
+    assert "propensities are estimated, not logged" in result["estimate"]["warning"]
+    log = open_bandit.load("random", "men", data)
+    alpha, beta = open_bandit.prior("men", data)
+    chances, pairs = off_policy.place_chances(alpha, beta, 2), list(zip(log.action.tolist(), log.position.tolist()))
+    shown = [sum(place == k for _, place in pairs) for k in range(2)]
+    by_hand = sum(chances[a][k] * shown[k] / pairs.count((a, k)) * r for (a, k), r in zip(pairs, log.reward.tolist()))
+    assert result["estimate"]["value"] == pytest.approx(by_hand / N)
+    assert asked.hash != QUICK.hash
+    with pytest.raises(InputError, match="--propensities estimated"):
+        run(dataclasses.replace(QUICK, seed=2), tmp_path / "data")
 
 
 def test_a_record_is_of_its_kind(data: Path) -> None:
