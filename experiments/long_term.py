@@ -133,7 +133,9 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     """The record: policies at each discount and those that learn nothing. Diverged: parameters are not finite."""
     code, world = code_state(), LongTermSatisfaction(slate=1, sensitivity=SENSITIVITY[options.world])
     reward = Reward((Signal("engagement", 1.0, 0.0, MOST, clip=True),))
-    inside, key = Remembering(Rewarded(world, reward), MEMORY), device_key(0, "long term, test")
+    rewarded, key = Rewarded(world, reward), device_key(0, "long term, test")
+    rewarded.check()
+    inside = Remembering(rewarded, MEMORY)
     others = device_key(0, "long term, valid")
     policies, returns, valid = dict[str, Any](), dict[str, np.ndarray](), dict[str, float]()
     fixed = {"random": partial(random_slates, k=1)} | {f"clickbait {c:g}": nearest(c) for c in CONSTANT}

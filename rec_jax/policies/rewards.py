@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.errors import InputError, did_you_mean
+from rec_jax.policies.fixed import random_slates
+from rec_jax.randomness import device_key
 from rec_jax.simulate.base import Around, Response, State
 
 CLICK = "click"
@@ -68,8 +71,7 @@ class Reward:
         """The reward of each row of a log [m]. InputError: no such column, or a value outside its declared range."""
         for signal in self.signals:
             _known(signal, columns)
-            if not signal.clip:
-                _inside(signal, columns[signal.name])
+            _inside(signal, columns[signal.name], "row {}")
         shares = [signal.weight * signal.share(np.asarray(columns[signal.name], np.float64)) for signal in self.signals]
         return np.sum(shares, axis=0) / self.total
 
@@ -77,7 +79,7 @@ class Reward:
         """The reward of each user's answer to a slate: of the clicked document, 0 where there is none.
 
         A compiled step cannot raise: a value outside its declared range makes the reward NaN, by which a training
-        stops. InputError: a signal that the simulator does not measure.
+        stops; `Rewarded.check` looks before one begins. InputError: a signal that the simulator does not measure.
         """
         found = jnp.zeros(response.clicked.shape)
         for signal in self.signals:
@@ -94,6 +96,22 @@ class Rewarded(Around):
 
     reward: Reward
 
+    def check(self, users: int = 1000, steps: int = 5) -> None:
+        """Play random slates for some steps, before anything is learnt. InputError: a signal that is not measured, or a
+        clicked document's outside its declared range."""
+        key, step = device_key(0, "rewards"), jax.jit(self.simulator.step)
+        state = self.simulator.reset(key, users)
+        for at in range(steps):
+            of_policy, of_users = jax.random.split(jax.random.fold_in(key, at))
+            slates = random_slates(None, of_policy, self.simulator.observe(state), self.simulator.slate)
+            state, response = step(of_users, state, slates)
+            user, place = np.nonzero(np.asarray(response.clicked))
+            for signal in self.reward.signals:
+                measured = {CLICK: response.clicked, **response.signals}
+                _known(signal, measured)
+                values = np.asarray(measured[signal.name], np.float64)[user, place]
+                _inside(signal, values, f"{self.name}, step {at + 1} under random slates, click {{}}")
+
     def step(self, key: Key[Array, ""], state: State, slates: Int[Array, "n k"]) -> tuple[State, Response]:
         """The simulator's step, rewarded anew. InputError: a signal that it does not measure."""
         after, response = self.simulator.step(key, state, slates)
@@ -107,10 +125,10 @@ def _known(signal: Signal, measured: Mapping[str, Any]) -> None:
         )
 
 
-def _inside(signal: Signal, values: np.ndarray) -> None:
+def _inside(signal: Signal, values: np.ndarray, where: str) -> None:
     wrong = np.flatnonzero(~((values >= signal.low) & (values <= signal.high)))
-    if len(wrong):
+    if len(wrong) and not signal.clip:
         raise InputError(
-            f"row {wrong[0]}: {signal.name} {values[wrong[0]]} is outside its declared range, {signal.low} to "
-            f"{signal.high}; declare a wider one, or clip=True to count it as the nearest end"
+            f"{where.format(wrong[0])}: {signal.name} {values[wrong[0]]} is outside its declared range, {signal.low} "
+            f"to {signal.high}; declare a wider one, or clip=True to count it as the nearest end"
         )

@@ -1,5 +1,7 @@
 """Rewards against the formula in plain Python."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,3 +70,16 @@ def test_a_simulator_is_rewarded_anew() -> None:
     np.testing.assert_allclose(response.reward, was.reward / 8)
     assert 0 < response.reward.max() <= 1
     assert (world.name, world.slate, world.document_width, world.ends) == ("interest_evolution", 2, 20, True)
+
+
+def test_signals_outside_their_range_are_told_before_anything_is_learnt() -> None:
+    world = InterestEvolution(candidates=4, slate=2)
+    Rewarded(world, Reward((Signal("watch_time", 1.0, 0.0, 8.0),))).check()
+    with pytest.raises(InputError, match=r"no signal 'engagement'.*watch_time"):
+        Rewarded(world, Reward((Signal("engagement"),))).check()
+    narrow = Signal("watch_time", 1.0, 0.0, 0.5)
+    with pytest.raises(
+        InputError, match=r"_evolution, step 1 under random slates, click \d+: watch_time .* 0\.5;"
+    ):
+        Rewarded(world, Reward((narrow,))).check()
+    Rewarded(world, Reward((replace(narrow, clip=True),))).check()
