@@ -1,6 +1,6 @@
 """RecSim's own statistics, which our simulators are held against.
 
-    python -m experiments.recsim                          (RecSim's half about 10 minutes, ours 1, on 2 cores)
+    python -m experiments.recsim                          (RecSim's half some minutes, ours 1, on 2 cores)
     python -m experiments.recsim --episodes 1000 --own 10000
 
 Three fixed policies in each environment of RecSim, slates of 2 of 10; RecSim is installed in an environment of its
@@ -81,7 +81,7 @@ sum over topics of how far interests went."""
 class Options:
     """How much."""
 
-    episodes: int = 10_000
+    episodes: int = 5_000
     """Sessions of RecSim, for each policy."""
     own: int = 100_000
     """Sessions of ours."""
