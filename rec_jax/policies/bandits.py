@@ -115,8 +115,8 @@ def ucb1(arms: int, scale: float = 2.0) -> Bandit:
 
 
 def kl_ucb(arms: int, c: float = 0.0) -> Bandit:
-    """The largest mean q that is still likely: pulls · KL(mean, q) <= ln t + c ln ln t, with t all pulls so far (Garivier
-    and Cappé, COLT 2011, who count the coming one too).
+    """The largest mean q that is still likely: pulls · KL(mean, q) <= ln t + c ln ln t, with t all pulls so far
+    (Garivier and Cappé, COLT 2011, who count the coming one too).
 
     For rewards from 0 to 1, KL that of Bernoulli variables; by bisection. InputError: no arm.
     """
