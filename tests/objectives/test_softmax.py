@@ -2,6 +2,7 @@
 best item against a loop."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,3 +83,23 @@ def test_the_best_item_is_the_loop_s(at_once: int, monkeypatch: pytest.MonkeyPat
     for h, item in zip(states.tolist(), found, strict=True):
         scores = [math.fsum(a * b for a, b in zip(h, e)) for e in vectors.tolist()]
         assert item == scores.index(max(scores))
+
+
+def test_its_memory_does_not_grow_with_rows_times_items() -> None:
+    """What XLA sets aside, beyond what comes and goes: linear in either, where the plain one's is their product."""
+
+    def plain(states: Any, vectors: Any, target: Any, weight: Any) -> Any:
+        logits = states @ vectors.T
+        own = jnp.take_along_axis(logits, target[:, None], axis=1)[:, 0]
+        return (weight * (jax.nn.logsumexp(logits, axis=1) - own)).sum()
+
+    def numbers(function: Any, m: int, n: int) -> float:
+        """Held at once, by the gradient."""
+        shapes = ((m, D), jnp.float32), ((n, D), jnp.float32), ((m,), jnp.int32), ((m,), jnp.float32)
+        given = [jax.ShapeDtypeStruct(*of) for of in shapes]
+        made = jax.jit(jax.value_and_grad(function, argnums=(0, 1))).lower(*given).compile()
+        return made.memory_analysis().temp_size_in_bytes / 4
+
+    for m, n in ((4000, 8000), (16_000, 8000)):
+        assert numbers(plain, m, n) > m * n
+        assert numbers(softmax_cross_entropy, m, n) < 2 * softmax.LOGITS_AT_ONCE + 8 * D * (m + n)

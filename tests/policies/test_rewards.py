@@ -78,8 +78,6 @@ def test_signals_outside_their_range_are_told_before_anything_is_learnt() -> Non
     with pytest.raises(InputError, match=r"no signal 'engagement'.*watch_time"):
         Rewarded(world, Reward((Signal("engagement"),))).check()
     narrow = Signal("watch_time", 1.0, 0.0, 0.5)
-    with pytest.raises(
-        InputError, match=r"_evolution, step 1 under random slates, click \d+: watch_time .* 0\.5;"
-    ):
+    with pytest.raises(InputError, match=r"_evolution, step 1 under random slates, click \d+: watch_time .* 0\.5;"):
         Rewarded(world, Reward((narrow,))).check()
     Rewarded(world, Reward((replace(narrow, clip=True),))).check()
