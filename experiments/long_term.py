@@ -1,7 +1,7 @@
 """Choc and kale: what a policy shows that counts only the next click, and what one that looks ahead does.
 
     python -m experiments.long_term                      (about 3 minutes on 2 cores)
-    python -m experiments.long_term --world recsim       (RecSim's own numbers, by which looking ahead changes nothing)
+    python -m experiments.long_term --world recsim       (RecSim's own numbers, by which looking ahead brings nothing)
     python -m experiments.long_term --seeds 2 --steps 20000
 
 In long_term_satisfaction clickbait (choc) holds users longer now and leaves them less satisfied, nourishing documents
@@ -16,8 +16,8 @@ less the share of a user's earlier documents in the same tenth). Return: 95 % t 
 paired over users, of returns averaged over seeds, Holm-adjusted, and Welch's over seeds: a difference counts where both
 say so.
 
-With RecSim's sensitivity of .01 satisfaction stays within .49 and .51, so that choc is best at any discount; the world
-that is called `sensitive` has ten times as much.
+With RecSim's sensitivity of .01 satisfaction stays within .49 and .51, so that choc is best and no discount earns more
+than none; the world that is called `sensitive` has ten times as much.
 """
 
 from collections.abc import Callable, Mapping, Sequence

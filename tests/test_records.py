@@ -127,6 +127,25 @@ def test_the_record_of_the_long_term_is_of_todays_discounts_and_shows_what_is_sa
     assert record["chosen"]["best"] == list(long_term.chosen(record["chosen"]["returns"]))
 
 
+def test_by_recsims_own_numbers_quality_loses_least_and_looking_ahead_brings_nothing() -> None:
+    explored, ahead = read(RECORDS / "explore-recsim"), read(RECORDS / "long_term-recsim")
+    assert (explored["world"], ahead["world"]) == ("recsim", "recsim")
+    assert not any(of["code"]["differs_from_commit"] for of in (explored, ahead))
+    lost = {name: explore.at_the_end(of) for family in explored["rules"].items() for name, of in named_alike(*family)}
+    quality = lost.pop("by quality ")
+    assert quality[2] < min(low for _, low, _ in lost.values())
+    verdicts = [test["verdict"] for test in ahead["tests"] if test["pair"][1] == "discount 0"]
+    assert len(verdicts) == len(long_term.DISCOUNTS) - 1
+    assert "better" not in verdicts
+    always = {name: of["returns"][0] for name, of in ahead["policies"].items() if name.startswith("clickbait")}
+    assert max(always, key=lambda name: always[name]) == "clickbait 1"
+
+
+def named_alike(family: str, amounts: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Each rule of a family with its amount in its name."""
+    return [(f"{family} {amount}", of) for amount, of in amounts.items()]
+
+
 def test_the_page_of_fitted_users_is_of_its_record() -> None:
     record = read(RECORDS / "logged_users")
     assert record["code"]["differs_from_commit"] is False
