@@ -15,7 +15,7 @@ _NUMBERS = 2**20  # drawn at once: 8 MB as float64
 def counts(rng: np.random.Generator, n: int, resamples: int) -> Iterator[UInt8[np.ndarray, "rows n"]]:
     """How often each of `n` is in each of `resamples` resamples of size `n`, a block of these at a time.
 
-    Five times as fast as `rng.multinomial`, which draws a binomial number for each of `n`.
+    Of whole numbers that are drawn and counted: `rng.multinomial` takes longer, a binomial number for each of `n`.
     """
     for rows in blocks(resamples, n):
         drawn = rng.integers(0, n, (rows, n), dtype=np.int32) + n * np.arange(rows, dtype=np.int64)[:, None]
