@@ -1,8 +1,8 @@
 """Objectives over sequences: what a batch of users is, and how padding is kept cheap.
 
 A batch is drawn from users, whatever their lengths. Its gradient is then made in groups of users of like length, each
-cut to the shortest of a few lengths that holds it: on MovieLens-1M that takes two thirds of the time of padding all to
-200 events, and the sum, but for rounding, is the same.
+cut to the shortest of a few lengths that holds it: far less is computed than with all padded to the longest, and the
+sum, but for rounding, is the same.
 """
 
 import math
