@@ -88,7 +88,7 @@ def build_sequences(
     An epoch visits every user of at least two train events once. `pairs`: scored items an event, for the rate that
     is shown. `vectors` makes the vectors that scores use of the module's; `normalised`: states have length 1.
     `picked(t)`: the most targets among t positions, where they are few: only their states meet the items.
-    InputError: the batch exceeds the users, or a module with a bias by time is to learn from a log without times.
+    InputError: the batch exceeds the users.
     """
     n = len(data.readers)
     if not 0 < batch_size <= n:
@@ -96,8 +96,6 @@ def build_sequences(
             f"--batch-size {batch_size:,} is larger than the {n:,} users of at least two train events; "
             "take at most that"
         )
-    if getattr(module.config, "time_bias", False) and not np.asarray(data.time).any():
-        raise InputError("--time-bias: no train event has a time; take a log with times, or leave it out")
     steps = -(-n // batch_size)
 
     def init(key: Key[Array, ""], data: TrainData) -> tuple[Params, Extra]:

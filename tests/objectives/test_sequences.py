@@ -1,6 +1,5 @@
 """Batches of sequences, groups by length, and the next item under every loss."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from rec_jax.data.interactions import Interactions
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query
-from rec_jax.models.hstu import HSTU, HSTUConfig
 from rec_jax.models.sasrec import SASRec, SASRecConfig
 from rec_jax.objectives import sequences
 from rec_jax.objectives.base import Recommender, TrainData
@@ -214,10 +212,3 @@ def test_negatives_of_a_batch_are_as_often_an_item_as_logq_says() -> None:
 def test_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         built(**options)
-
-
-def test_a_bias_by_time_needs_times() -> None:
-    timeless = dataclasses.replace(log(), time=np.zeros(len(log()), np.int64))
-    module = HSTU(HSTUConfig(width=8, max_length=T, time_bias=True), N_USERS, N_ITEMS)
-    with pytest.raises(InputError, match="--time-bias: no train event has a time"):
-        next_item(module, NextItem(), TrainData.of(timeless, N_USERS, N_ITEMS), 16)
