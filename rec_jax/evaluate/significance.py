@@ -298,6 +298,9 @@ def _differences(a: np.ndarray, b: np.ndarray, resamples: int) -> np.ndarray:
 @functools.lru_cache(maxsize=2)
 def _resampled(n: int, resamples: int, seed: int) -> UInt8[np.ndarray, "r n"]:
     """How often each of n users is in each resample: the same for all pairs of as many users, and drawn once."""
-    found = np.concatenate(list(counts(host_rng(seed, "paired bootstrap"), n, resamples)))
+    found, done = np.empty((resamples, n), np.uint8), 0  # filled in place: two of them may not fit
+    for block in counts(host_rng(seed, "paired bootstrap"), n, resamples):
+        found[done : done + len(block)] = block
+        done += len(block)
     found.flags.writeable = False
     return found

@@ -7,6 +7,7 @@ Checked against the formula in plain Python (tests/policies/test_rewards.py).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from rec_jax.errors import InputError, did_you_mean
 from rec_jax.policies.fixed import random_slates
 from rec_jax.randomness import device_key
 from rec_jax.simulate.base import Around, Response, State
+from rec_jax.simulate.episodes import course
 
 CLICK = "click"
 """The signal that every response has: 1 for a clicked document."""
@@ -82,8 +84,8 @@ class Reward:
         stops; `Rewarded.check` looks before one begins. InputError: a signal that the simulator does not measure.
         """
         found = jnp.zeros(response.clicked.shape)
+        measured = _measured(response)
         for signal in self.signals:
-            measured = {CLICK: jnp.ones(response.clicked.shape), **response.signals}
             _known(signal, measured)
             share = signal.share(measured[signal.name])
             found = found + signal.weight * jnp.where((share >= 0) & (share <= 1), share, jnp.nan)
@@ -99,23 +101,30 @@ class Rewarded(Around):
     def check(self, users: int = 1000, steps: int = 5) -> None:
         """Play random slates for some steps, before anything is learnt. InputError: a signal that is not measured, or a
         clicked document's outside its declared range."""
-        key, step = device_key(0, "rewards"), jax.jit(self.simulator.step)
-        state = self.simulator.reset(key, users)
-        for at in range(steps):
-            of_policy, of_users = jax.random.split(jax.random.fold_in(key, at))
-            slates = random_slates(None, of_policy, self.simulator.observe(state), self.simulator.slate)
-            state, response = step(of_users, state, slates)
-            user, place = np.nonzero(np.asarray(response.clicked))
-            for signal in self.reward.signals:
-                measured = {CLICK: response.clicked, **response.signals}
-                _known(signal, measured)
-                values = np.asarray(measured[signal.name], np.float64)[user, place]
+        act = partial(random_slates, k=self.simulator.slate)
+        play = partial(course, self.simulator, act, None, n=users, steps=steps, watch=_answered)
+        (clicked, measured), live = jax.device_get(jax.jit(play)(key=device_key(0, "rewards")))
+        for signal in self.reward.signals:
+            _known(signal, measured)
+            for at, counted in enumerate(clicked & live[:, :, None]):
+                values = measured[signal.name][at][counted].astype(np.float64)
                 _inside(signal, values, f"{self.name}, step {at + 1} under random slates, click {{}}")
 
     def step(self, key: Key[Array, ""], state: State, slates: Int[Array, "n k"]) -> tuple[State, Response]:
         """The simulator's step, rewarded anew. InputError: a signal that it does not measure."""
         after, response = self.simulator.step(key, state, slates)
         return after, response._replace(reward=self.reward.of_response(response))
+
+
+def _measured(response: Response) -> dict[str, Any]:
+    """What each document of a slate got, by signal."""
+    return {CLICK: jnp.ones(response.clicked.shape), **response.signals}
+
+
+def _answered(state: State, slates: Int[Array, "n k"], response: Response) -> tuple[Array, dict[str, Any]]:
+    """What `check` looks at of a step: which documents were clicked, and what each got."""
+    del state, slates
+    return response.clicked, _measured(response)
 
 
 def _known(signal: Signal, measured: Mapping[str, Any]) -> None:

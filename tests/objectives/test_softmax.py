@@ -22,6 +22,12 @@ def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return states, vectors, rng.integers(0, N, M).astype(np.int32), weight
 
 
+def plain(states: jax.Array, vectors: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
+    """With all logits at once."""
+    logits = states @ vectors.T
+    return (weight * (jax.nn.logsumexp(logits, axis=1) - logits[jnp.arange(len(states)), target])).sum()
+
+
 @pytest.mark.parametrize("at_once", [1, 5 * N, 2**19])
 def test_the_value_is_the_formula_s(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In blocks of 1 and 5 rows (the last one padded), and in one."""
@@ -39,12 +45,7 @@ def test_the_value_is_the_formula_s(at_once: int, monkeypatch: pytest.MonkeyPatc
 def test_the_gradient_is_the_plain_one_s(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(softmax, "LOGITS_AT_ONCE", at_once)
     states, vectors, target, weight = map(jnp.asarray, drawn())
-
-    def plain(states: jax.Array, vectors: jax.Array) -> jax.Array:
-        logits = states @ vectors.T
-        return (weight * (jax.nn.logsumexp(logits, axis=1) - logits[jnp.arange(M), target])).sum()
-
-    expected = jax.grad(lambda s, v: 3 * plain(s, v), argnums=(0, 1))(states, vectors)
+    expected = jax.grad(lambda s, v: 3 * plain(s, v, target, weight), argnums=(0, 1))(states, vectors)
     found = jax.grad(lambda s, v: 3 * softmax_cross_entropy(s, v, target, weight), argnums=(0, 1))(states, vectors)
     for one, other in zip(found, expected):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
@@ -69,8 +70,8 @@ def test_rounded_to_bfloat16_it_is_the_formula_s_of_rounded_numbers() -> None:
     value, gradient = jax.value_and_grad(found)(jnp.asarray(states))
     assert float(value) == pytest.approx(expected, rel=1e-5)
     assert (np.abs(gradient - of_states) <= 2**-8 * weight[:, None] * np.abs(items).max() + 1e-6).all()
-    plain = softmax_cross_entropy(jnp.asarray(states), jnp.asarray(vectors), *arguments)
-    assert float(value) != float(plain)
+    unrounded = softmax_cross_entropy(jnp.asarray(states), jnp.asarray(vectors), *arguments)
+    assert float(value) != float(unrounded)
 
 
 @pytest.mark.parametrize("at_once", [1, 5 * N, 2**19])
@@ -87,11 +88,6 @@ def test_the_best_item_is_the_loop_s(at_once: int, monkeypatch: pytest.MonkeyPat
 
 def test_its_memory_does_not_grow_with_rows_times_items() -> None:
     """What XLA sets aside, beyond what comes and goes: linear in either, where the plain one's is their product."""
-
-    def plain(states: Any, vectors: Any, target: Any, weight: Any) -> Any:
-        logits = states @ vectors.T
-        own = jnp.take_along_axis(logits, target[:, None], axis=1)[:, 0]
-        return (weight * (jax.nn.logsumexp(logits, axis=1) - own)).sum()
 
     def numbers(function: Any, m: int, n: int) -> float:
         """Held at once, by the gradient."""

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from rec_jax.errors import InputError
-from rec_jax.policies.networks import QNetwork
 from rec_jax.policies.slateq import SlateQ, make
-from tests.policies.test_slateq import BASE, GAMMA, LIKING, SIZE, SLATE, Small
+from tests.policies.test_slateq import BASE, GAMMA, LIKING, SIZE, SLATE, Small, learnt
+from tests.policies.test_slates import worth
 
 
 def noisy(tree: Any, seed: int) -> Any:
@@ -21,16 +21,10 @@ def noisy(tree: Any, seed: int) -> Any:
     return jax.tree.map(lambda leaf: leaf + rng.normal(size=leaf.shape).astype(np.float32), tree)
 
 
-def every_q(params: Any) -> np.ndarray:
-    """[s i]: of each document in each state, and of none at the end."""
-    documents = jnp.tile(jnp.concatenate([jnp.eye(SIZE), jnp.zeros((1, SIZE))]), (SIZE, 1, 1))
-    return np.asarray(QNetwork(BASE.layers, False).apply(params, jnp.eye(SIZE), documents), np.float64)
-
-
-def worth(q: np.ndarray, state: int, slate: tuple[int, ...]) -> float:
-    """Of a slate, over what is chosen from it."""
-    weights = [float(np.exp(LIKING[state, i])) for i in slate]
-    return float((q[state, -1] + sum(w * q[state, i] for w, i in zip(weights, slate))) / (1 + sum(weights)))
+def worth_in(state: int, of: tuple[np.ndarray, np.ndarray], slate: tuple[int, ...]) -> float:
+    """Of a slate in a state, by the values (q, none) of every state."""
+    q, none = of
+    return worth(np.exp(LIKING[state]), 1.0, q[state], float(none[state]), slate)
 
 
 @functools.cache
@@ -49,7 +43,7 @@ def squared_error(agent: SlateQ, seed: int) -> tuple[float, float]:
     after = chunk(state, key, jnp.int32(1))
     lived = jax.device_get(after.memory.entries)
     places = lived.observation.user[:, 0].argmax(axis=1)
-    now, judged = every_q(state.params), every_q(state.target)
+    now, judged = learnt(agent, state), learnt(agent, state.replace(params=state.target))
     aim, left = 0.0, 1.0
     for j in range(ahead):
         aim += left * float(lived.reward[j, 0])
@@ -59,9 +53,10 @@ def squared_error(agent: SlateQ, seed: int) -> tuple[float, float]:
         slate = tuple(lived.slates[ahead, 0].tolist())
     else:
         chooser = now if agent.double else judged
-        slate = max(itertools.combinations(range(SIZE), SLATE), key=lambda of: worth(chooser, then, of))
-    aim += left * worth(judged, then, slate)
-    return float(after.loss), (aim - now[int(places[0]), int(lived.place[0, 0])]) ** 2
+        slate = max(itertools.combinations(range(SIZE), SLATE), key=lambda of: worth_in(then, chooser, of))
+    aim += left * worth_in(then, judged, slate)
+    (q, none), start, chosen = now, int(places[0]), int(lived.place[0, 0])
+    return float(after.loss), (aim - float(none[start] if chosen < 0 else q[start, chosen])) ** 2
 
 
 @pytest.mark.parametrize("ahead", [1, 3])
