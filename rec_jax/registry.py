@@ -117,7 +117,7 @@ _GRAPH: Mapping[str, Any] = {
 _GRAPHS: Space = {"optimization.learning_rate": Real(3e-4, 1e-2), "loss.l2": Real(1e-6, 1e-2)}
 
 COSINES = next_item.NextItem(
-    loss="sampled-softmax", negatives=128, negatives_for="user", normalised=True, temperature=0.05
+    loss="sampled-softmax", negatives=128, negatives_for="place", normalised=True, temperature=0.05
 )
 """Sampled softmax of cosines, as HSTU's authors train it and SASRec beside it."""
 
@@ -176,7 +176,7 @@ MODELS: dict[str, Model] = {
         "SASRec with many negatives and a calibrated loss (Petrov and Macdonald 2023)",
         sasrec.SASRecConfig,
         sasrec.SASRec,
-        next_item.NextItem(loss="gbce", negatives=256, negatives_for="user", calibration=0.75),
+        next_item.NextItem(loss="gbce", negatives=256, negatives_for="place", calibration=0.75),
         architecture=sasrec.SASRecConfig(width=128, dropout=0.5),
     ),
     "gru4rec": _next_item(
@@ -195,7 +195,7 @@ MODELS: dict[str, Model] = {
         "self-attention with gated blocks and sampled softmax (Tikhonovich et al. 2025)",
         esasrec.ESASRecConfig,
         esasrec.ESASRec,
-        next_item.NextItem(loss="sampled-softmax", negatives=256, negatives_for="user"),
+        next_item.NextItem(loss="sampled-softmax", negatives=256, negatives_for="place"),
     ),
     "caser": dataclasses.replace(
         _next_item(

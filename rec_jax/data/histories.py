@@ -38,13 +38,14 @@ class Histories:
         return items, times
 
 
-def last_places(xp: Any, start: Any, users: Any, width: int) -> tuple[Any, Any]:
+def last_places(xp: Any, start: Any, users: Any, width: int, end: Any = None) -> tuple[Any, Any]:
     """(places in a log [b w], whether there is such an event [b w]) of the last `width` events of each user, the
-    earliest first; `xp` is numpy or jax.numpy, whichever the arrays are of.
+    earliest first, or of their first `end` [b]; `xp` is numpy or jax.numpy, whichever the arrays are of.
     """
-    count = xp.minimum(start[users + 1] - start[users], width)
+    last = start[users + 1] if end is None else start[users] + end
+    count = xp.minimum(last - start[users], width)
     inside = xp.arange(width) < count[:, None]
-    return xp.where(inside, (start[users + 1] - count)[:, None] + xp.arange(width), 0), inside
+    return xp.where(inside, (last - count)[:, None] + xp.arange(width), 0), inside
 
 
 def seconds32(time: Int64[np.ndarray, "m"]) -> Int32[np.ndarray, "m"]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rec_jax.errors import InputError
+from rec_jax.fields import added
 from rec_jax.models.base import Query
 from rec_jax.models.layers import unit
 from rec_jax.models.sequence import SequenceModel
@@ -19,6 +20,9 @@ from rec_jax.objectives.negatives import check_negatives_exist
 from rec_jax.objectives.sampling import below, true_negatives
 from rec_jax.objectives.sequences import Draw, RowLoss, SequenceBatch, build_sequences
 from rec_jax.objectives.softmax import softmax_cross_entropy
+
+SHARING = 16
+"""Users whose same places share negatives: as many as a CPU makes a gradient of together, or a whole part of them."""
 
 LossName = Literal["bce", "gbce", "softmax", "sampled-softmax", "bpr-max"]
 
@@ -34,9 +38,10 @@ class NextItem:
     """Negatives an item (not for softmax)."""
     negatives_from: Literal["uniform", "popularity", "in-batch"] = "uniform"
     """How they are drawn: evenly; as often as items occur in train; from the items that the batch has to find."""
-    negatives_for: Literal["event", "user", "step"] = "event"
-    """Whom a draw of negatives serves: one item to be found, all of a user's, or all of a step's. Where they are many,
-    a user's are far cheaper than an event's, and a step sees many more of the catalogue than with its own."""
+    negatives_for: Literal["event", "place", "user", "step"] = "event"
+    """Whom a draw of negatives serves: one item to be found, those at the same place of 16 users' histories, all of a
+    user's, or all of a step's. Where they are many, a place's are nearly as cheap as a user's, and say more: a user's
+    meet states that are much alike."""
     exclude_positives: bool = False
     """Never draw an item that the user has in train (uniform negatives of an event or a user)."""
     logq: bool = False
@@ -49,6 +54,9 @@ class NextItem:
     """States and items have length 1, so that scores are cosines."""
     temperature: float = 1.0
     """Scores are divided by this."""
+    window: Literal["last", "drawn"] = added("last")
+    """What is read of a history longer than the model reads: its last events; or, anew each epoch, those of a window
+    that ends anywhere, so that events are trained on which the last ones leave out."""
     bfloat16: bool = False
     """The products of softmax, over the whole catalogue, are of numbers rounded to bfloat16, added up in float32."""
 
@@ -94,6 +102,7 @@ def trained_by(
         normalised=config.normalised,
         kept={"log_share": partial(log_share, config, reads=module.reads, first=first)} if config.logq else {},
         picked=picked,
+        windows=config.window == "drawn",
     )
 
 
@@ -112,12 +121,19 @@ def check_loss(config: NextItem) -> None:
         raise InputError(f"--calibration {config.calibration}: expected a number from 0 to 1")
     if config.negatives_from == "in-batch" and config.negatives_for != "step":
         raise InputError("--negatives-from in-batch: the whole step has the same ones; add --negatives-for step")
-    if config.exclude_positives and (config.negatives_from != "uniform" or config.negatives_for == "step"):
+    if config.exclude_positives and (
+        config.negatives_from != "uniform" or config.negatives_for not in ("event", "user")
+    ):
         raise InputError("--exclude-positives is for uniform negatives that are drawn for an event or a user")
     if config.logq and (config.loss != "sampled-softmax" or config.negatives_from == "uniform"):
         raise InputError(
             "--logq is for --loss sampled-softmax with --negatives-from popularity or in-batch: "
             "evenly drawn negatives need no correction"
+        )
+    if config.logq and config.negatives_from == "in-batch" and config.window == "drawn":
+        raise InputError(
+            "--window drawn: how often an item is asked for, --logq with in-batch negatives knows of the last events "
+            "alone; add --window last"
         )
     if config.bfloat16 and config.loss != "softmax":
         raise InputError(f"--bfloat16 is for --loss softmax, not {config.loss}: elsewhere products are few")
@@ -152,6 +168,8 @@ def drawer(config: NextItem, data: TrainData) -> Callable[[TrainData, Key[Array,
             return jnp.broadcast_to(found, (b, k))
         if config.negatives_for == "step":
             return jnp.broadcast_to(drawn(data, key, (k,)), (b, k))
+        if config.negatives_for == "place":
+            return drawn(data, key, (b, -(-m // SHARING), k))
         shape = (b, k) if config.negatives_for == "user" else (b, m, k)
         if config.exclude_positives:
             each = math.prod(shape[1:])
@@ -176,6 +194,15 @@ def log_share(config: NextItem, data: TrainData, reads: int, first: int) -> Floa
     return jnp.log(jnp.maximum(count, 1) / counted.sum())
 
 
+def pooled(batch: SequenceBatch) -> Int[Array, "g m k"]:
+    """The negatives of each place, for every `SHARING` users (where they are not so many: for all): their draws, one
+    after the other."""
+    b, m = batch.target.shape
+    users = SHARING if b % SHARING == 0 else b
+    draws = batch.negatives.reshape(b // users, -1, batch.negatives.shape[-1])
+    return draws[:, jnp.arange(m) % draws.shape[1]]
+
+
 def row_loss(config: NextItem, n_items: int) -> RowLoss:
     """The sum over targets of weight times loss, from states and vectors."""
     beta = calibrated_beta(config.calibration, config.negatives, n_items) if config.loss == "gbce" else 1.0
@@ -191,6 +218,11 @@ def row_loss(config: NextItem, n_items: int) -> RowLoss:
             of_user = states.reshape(*batch.target.shape, -1)
             negative = jnp.einsum("bmd,bkd->bmk", of_user, vectors[batch.negatives]).reshape(len(target), -1)
             ids = jnp.repeat(batch.negatives, batch.target.shape[1], axis=0)
+        elif config.negatives_for == "place":
+            ids = pooled(batch)  # [g m k]
+            of_place = states.reshape(len(ids), -1, ids.shape[1], states.shape[-1])
+            negative = jnp.einsum("gumd,gmkd->gumk", of_place, vectors[ids]).reshape(len(target), -1)
+            ids = jnp.broadcast_to(ids[:, None], (*of_place.shape[:3], ids.shape[2])).reshape(negative.shape)
         elif config.negatives_for == "step":
             ids = batch.negatives[0]
             negative = states @ vectors[ids].T

@@ -21,7 +21,7 @@ from rec_jax.models.base import Leaf, Query, Stream, in_groups
 from rec_jax.models.layers import unit
 from rec_jax.models.sequence import SequenceModel
 from rec_jax.objectives.base import Extra, Loss, Params, Recommender, TrainData
-from rec_jax.objectives.sampling import permuted
+from rec_jax.objectives.sampling import below, permuted
 
 GROUP = 16
 """Users whose gradient is made together on a CPU: their layers stay in a core's cache."""
@@ -46,21 +46,24 @@ class SequenceBatch:
     times: Leaf  # int32 [b t]
     target: Leaf  # int32 [b t]
     weight: Leaf  # float32 [b]
-    negatives: Leaf = None  # int32 [b t k], or [b k] where a user's items share them, or a step's
+    negatives: Leaf = None  # int32 [b t k]; [b t/16 k] where a place's share them; [b k] where a user's or a step's do
     rating: Leaf = None  # float32 [b t]
 
     def cut(self, length: int) -> "SequenceBatch":
         """The same for users none of whom has more than `length` events."""
-        negatives = self.negatives
-        if negatives is not None and negatives.ndim == 3:
-            negatives = negatives[:, :length]
         return self.replace(  # type: ignore[attr-defined]
             history=self.history[:, :length],
             times=self.times[:, :length],
             target=self.target[:, :length],
-            negatives=negatives,
+            negatives=self.draws_for(length),
             rating=None if self.rating is None else self.rating[:, :length],
         )
+
+    def draws_for(self, places: int) -> Leaf:
+        """The negatives of so many places, in the same proportion to them as of all."""
+        if self.negatives is None or self.negatives.ndim == 2:
+            return self.negatives
+        return self.negatives[:, : -(-places * self.negatives.shape[1] // self.history.shape[1])]
 
 
 Draw = Callable[[TrainData, Key[Array, ""], Query, Bool[Array, "b"]], SequenceBatch]
@@ -82,12 +85,14 @@ def build_sequences(
     normalised: bool,
     kept: dict[str, Callable[[TrainData], Any]],
     picked: Callable[[int], int] | None = None,
+    windows: bool = False,
 ) -> Recommender:
     """The bundle for objectives over sequences.
 
     An epoch visits every user of at least two train events once. `pairs`: scored items an event, for the rate that
     is shown. `vectors` makes the vectors that scores use of the module's; `normalised`: states have length 1.
     `picked(t)`: the most targets among t positions, where they are few: only their states meet the items.
+    `windows`: of a longer history a window is read that is drawn anew each epoch, else its last events.
     InputError: the batch exceeds the users.
     """
     n = len(data.readers)
@@ -111,7 +116,9 @@ def build_sequences(
         epoch_key = jax.random.fold_in(key, epoch)
         place = step * batch_size + jnp.arange(batch_size)
         which = permuted(epoch_key, jnp.minimum(place, n - 1), n)
-        past = read(data, data.readers[which], module.reads + 1)
+        user, length = data.readers[which], module.reads + 1
+        window_key = jax.random.fold_in(jax.random.fold_in(epoch_key, 0), step)
+        past = read(data, user, length, window(data, window_key, user, length) if windows else None)
         found = draw(data, jax.random.fold_in(epoch_key, step + 1), past, place < n)
         counts = (found.target >= 0).sum(axis=1) * found.weight
         return found.replace(weight=found.weight * (batch_size / counts.sum()))  # type: ignore[attr-defined]
@@ -183,18 +190,24 @@ def at_targets(
 ) -> tuple[Float[Array, "b m d"], SequenceBatch]:
     """The states and the batch at the `count` positions of each user that hold all that is to be found."""
     place = jnp.argsort(batch.target < 0, axis=1, stable=True)[:, :count]
-    negatives = batch.negatives
-    if negatives is not None and negatives.ndim == 3:
-        negatives = jnp.take_along_axis(negatives, place[..., None], axis=1)
     target = jnp.take_along_axis(batch.target, place, axis=1)
-    chosen = batch.replace(target=target, negatives=negatives)  # type: ignore[attr-defined]
+    chosen = batch.replace(target=target, negatives=batch.draws_for(count))  # type: ignore[attr-defined]
     return jnp.take_along_axis(states, place[..., None], axis=1), chosen
 
 
-def read(data: TrainData, user: Int[Array, "b"], length: int) -> Query:
-    """The users with their last `length` train events."""
-    place, inside = last_places(jnp, data.start, user, length)
+def read(data: TrainData, user: Int[Array, "b"], length: int, end: Int[Array, "b"] | None = None) -> Query:
+    """The users with their last `length` train events, or those up to the one of number `end`, counted from 1."""
+    place, inside = last_places(jnp, data.start, user, length, end)
     return Query(user, None, jnp.where(inside, data.item[place], -1), jnp.where(inside, data.time[place], 0))
+
+
+def window(data: TrainData, key: Key[Array, ""], user: Int[Array, "b"], length: int) -> Int[Array, "b"]:
+    """Where a window of `length` ends among a user's n events, counted from 1: at any place of those where it would
+    hold an event, and what would stand out is moved in. So no event, the last ones neither, is in it with a chance
+    below length / (n + length - 1)."""
+    n = data.start[user + 1] - data.start[user]
+    drawn = 1 + below(key, user.shape, jnp.maximum(n, 1) + length - 1)
+    return jnp.clip(drawn, jnp.minimum(length, n), n)
 
 
 def ratings(data: TrainData, user: Int[Array, "b"], length: int) -> Float[Array, "b t"]:

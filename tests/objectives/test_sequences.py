@@ -100,6 +100,7 @@ LOSSES: list[dict[str, Any]] = [
     {"loss": "sampled-softmax", "negatives": 5, "negatives_for": "step", "normalised": True, "temperature": 0.2},
     {"loss": "sampled-softmax", "negatives": 5, "negatives_for": "user", "normalised": True, "temperature": 0.2},
     {"loss": "bce", "negatives": 3, "negatives_for": "user", "exclude_positives": True},
+    {"loss": "sampled-softmax", "negatives": 5, "negatives_for": "place", "normalised": True, "temperature": 0.2},
     {"loss": "sampled-softmax", "negatives": 5, "negatives_from": "popularity", "logq": True},
     {"loss": "sampled-softmax", "negatives": 6, "negatives_from": "in-batch", "negatives_for": "step", "logq": True},
     {"loss": "bpr-max", "negatives": 4, "penalty": 0.3},
@@ -109,7 +110,7 @@ LOSSES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("options", LOSSES, ids=lambda o: "-".join(map(str, o.values())))
 def test_every_loss_is_its_formula(options: dict[str, Any]) -> None:
     """From the scores of the recommender itself, in plain Python, a position at a time."""
-    recommender = built(**options)
+    recommender = built(32, **options)
     params, extra = jax.jit(recommender.init)(jax.random.key(0), DATA)
     params = jax.tree.map(lambda x: x * 3, params)
     batch = first(recommender)
@@ -123,11 +124,25 @@ def test_every_loss_is_its_formula(options: dict[str, Any]) -> None:
                 continue
             s, count = scores[b, t].tolist(), count + 1
             ids = range(0)
-            if options["loss"] != "softmax":
+            if options.get("negatives_for") == "place":
+                ids = negatives_of_place(batch, b, t)
+            elif options["loss"] != "softmax":
                 ids = np.asarray(batch.negatives[b] if batch.negatives.ndim == 2 else batch.negatives[b, t]).tolist()
             total += value_of(options, s, target, ids, share)
     found = jax.jit(recommender.loss)(params, extra, batch, jax.random.key(0), jnp.int32(0))[0]
     assert float(found) == pytest.approx(total / count, rel=2e-4)
+
+
+def negatives_of_place(batch: Any, b: int, t: int) -> list[int]:
+    """By length 16 users stand together, and are cut to T / 4, T / 2 or T events; the draws of all are one list."""
+    events = (np.asarray(batch.history) >= 0).sum(axis=1)
+    order = np.argsort(events, kind="stable").tolist()
+    together = order[order.index(b) // 16 * 16 :][:16]
+    longest = next(n for n in (8, T // 2, T) if n >= max(events[together]))
+    each = math.ceil(longest * batch.negatives.shape[1] / T)
+    draws = [draw for user in together for draw in np.asarray(batch.negatives[user])[:each].tolist()]
+    found: list[int] = draws[t % len(draws)]
+    return found
 
 
 def value_of(options: dict[str, Any], s: list[float], target: int, ids: Any, share: np.ndarray) -> float:
@@ -195,12 +210,50 @@ def test_negatives_of_a_batch_are_as_often_an_item_as_logq_says() -> None:
     np.testing.assert_allclose(drawn / drawn.sum(), chance, atol=0.02)
 
 
+def test_a_drawn_window_holds_the_ends_of_a_history_too() -> None:
+    """Each epoch another stretch of a long history, without a gap; all of a short one."""
+    recommender, events = built(38, window="drawn"), log()
+    seen = {user: np.zeros(user) for user in range(2, N_USERS)}
+    epochs = 400
+    drawn = jax.jit(jax.vmap(lambda epoch: recommender.batch(DATA, jax.random.key(3), epoch, jnp.int32(0))))(
+        jnp.arange(epochs)
+    )
+    for users, histories, targets, times in zip(
+        *map(np.asarray, (drawn.user, drawn.history, drawn.target, drawn.times))
+    ):
+        for user, history, target, time in zip(users.tolist(), histories, targets, times):
+            first_time = events.time[events.user == user][0]
+            at = time[0] - first_time
+            read = events.item[events.user == user][at : at + T + 1]
+            assert len(read) == min(user, T + 1)
+            assert history[history >= 0].tolist() == read[:-1].tolist()
+            assert target[target >= 0].tolist() == read[1:].tolist()
+            seen[user][at : at + T + 1] += 1
+    for user, counts in seen.items():
+        ends = np.arange(1, user + T + 1).clip(min(T + 1, user), user)
+        at = np.arange(1, user + 1)
+        chance = ((ends[:, None] - T - 1 < at) & (at <= ends[:, None])).mean(axis=0)
+        assert chance.min() >= min(1, (T + 1) / (user + T))
+        assert (np.abs(counts / epochs - chance) < 4.5 * np.sqrt(chance * (1 - chance) / epochs) + 1e-9).all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"negatives": 0}, "--negatives 0: at least 1"),
         ({"exclude_positives": True, "negatives_for": "step"}, "--exclude-positives is for uniform"),
+        ({"exclude_positives": True, "negatives_for": "place"}, "--exclude-positives is for uniform"),
         ({"negatives_from": "in-batch"}, "--negatives-from in-batch: the whole step has the same ones"),
+        (
+            {
+                "loss": "sampled-softmax",
+                "negatives_from": "in-batch",
+                "negatives_for": "step",
+                "logq": True,
+                "window": "drawn",
+            },
+            "--window drawn: how often an item is asked for",
+        ),
         ({"logq": True}, "--logq is for --loss sampled-softmax"),
         ({"normalised": True}, "add --temperature"),
         ({"calibration": 1.5, "loss": "gbce"}, "--calibration 1.5"),
