@@ -2,6 +2,7 @@
 
     python -m experiments.policy QL-OT-GS                     (SlateQ; under a minute on one core)
     python -m experiments.policy QL-OT-OS --known-budget --q-none --discount 1 --steps-ahead 5
+    python -m experiments.policy QL-OT-OS --torso gru --remember 20             (reads what users did)
     python -m experiments.policy random
     python -m experiments.policy QL-OT-GS --devices 4         (users and batches shared out, gradients averaged)
     python -m experiments.policy --help
@@ -18,7 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +33,14 @@ from experiments.recsim import policies
 from rec_jax.config import short_hash, to_json
 from rec_jax.errors import Diverged, InputError
 from rec_jax.evaluate.report import intervals
+from rec_jax.fields import added
 from rec_jax.files import append_line, make_folder, read_json, read_lines, write_json, write_lines
 from rec_jax.policies.networks import finite
-from rec_jax.policies.slateq import Agent, SlateQ, make, named
+from rec_jax.policies.slateq import Agent, SlateQ, Weigh, make, named
 from rec_jax.randomness import device_key
 from rec_jax.simulate.choice import Cascade, ChoiceModel, Logit, Proportional
 from rec_jax.simulate.episodes import Act, Episodes, many_episodes
+from rec_jax.simulate.history import Remembering
 from rec_jax.simulate.interest_evolution import InterestEvolution
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.weights_and_biases import Tracker
@@ -45,6 +48,7 @@ from rec_jax.train.checkpoints import Checkpoints
 from rec_jax.train.devices import AXIS, Devices, select
 
 CHOICES: dict[str, ChoiceModel] = {"logit": Logit(), "proportional": Proportional(), "cascade": Cascade()}
+World: TypeAlias = InterestEvolution | Remembering
 RULE = "test users"
 """What the metrics of a result are of."""
 
@@ -65,6 +69,8 @@ class PolicyExperiment:
     """Documents shown."""
     known_budget: bool = False
     """Let the policy know how much of a user's time is left."""
+    remember: int = added(0)
+    """Let its torso read so many of a user's last steps."""
     steps: int = 300_000
     """Steps of users in training."""
     test_users: int = 5000
@@ -80,6 +86,13 @@ class PolicyExperiment:
         if self.learns and self.agent != named(self.policy, self.agent):
             # The name says it; two fields that could disagree would make one of them a lie.
             object.__setattr__(self, "agent", named(self.policy, self.agent))
+        if self.remember < 0:
+            raise InputError(f"--remember {self.remember}: expected at least 0")
+        if self.learns and (self.agent.torso != "none") != (self.remember > 0):
+            raise InputError(
+                f"--torso {self.agent.torso} --remember {self.remember}: a torso reads what is remembered; give both, "
+                "as in --torso gru --remember 20, or neither"
+            )
         for name in ("steps", "test_users", "valid_users", "every"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected at least 1")
@@ -90,10 +103,11 @@ class PolicyExperiment:
         return self.policy not in policies(self.slate)["interest_evolution"]
 
     @property
-    def world(self) -> InterestEvolution:
+    def world(self) -> World:
         """The simulator. InputError: the slate is larger than the candidates."""
         choice = CHOICES[self.choice]
-        return InterestEvolution(self.candidates, self.slate, choice, known_budget=self.known_budget)
+        plain = InterestEvolution(self.candidates, self.slate, choice, known_budget=self.known_budget)
+        return Remembering(plain, self.remember, ("quality",), plain.video_length) if self.remember else plain
 
     @property
     def hash(self) -> str:
@@ -109,6 +123,14 @@ class PolicyExperiment:
 Told = Callable[[dict[str, float]], None]
 
 
+class Learned(NamedTuple):
+    """A policy, its parameters (None where it has none), and its scores on validation users as it learnt."""
+
+    act: Act
+    params: Any
+    curve: list[dict[str, float]]
+
+
 def run(
     experiment: PolicyExperiment, told: Told = lambda scores: None, folder: Path | None = None, devices: int = 1
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -120,16 +142,12 @@ def run(
     InputError: too few devices, or users that cannot be shared evenly.
     """
     code, began, world = code_state(), time.monotonic(), experiment.world
-    curve, params = list[dict[str, float]](), None
     if experiment.learns:
-        act = _compiled(experiment.agent, world)[0].act
-        training = _training(experiment, devices)
-        with _saved(folder, experiment, devices) as saved:
-            params = _trained(experiment, training, curve, told, saved)
+        learned = learn(experiment, told, folder, devices)
     else:
-        act = policies(world.slate)["interest_evolution"][experiment.policy]
+        learned = Learned(policies(world.slate)["interest_evolution"][experiment.policy], None, [])
     trained = time.monotonic() - began
-    per_user = scored(world, act, params, "test", experiment.test_users)
+    per_user = scored(world, learned.act, learned.params, "test", experiment.test_users)
     took = time.monotonic() - began
     estimates = {name: dataclasses.asdict(e) for name, e in intervals(per_user, 2000).items()}
     result = {
@@ -139,12 +157,19 @@ def run(
         "metrics": {RULE: estimates},
         "test_scored": 1,
         "experiment": to_json(experiment),
-        "training": {"curve": curve},
+        "training": {"curve": learned.curve},
         "code": code,
         "machine": machine(devices),
         "times": {"train_seconds": trained, "total_seconds": took},
     }
     return result, {f"{RULE}/{name}": values for name, values in per_user.items()}
+
+
+def learn(experiment: PolicyExperiment, told: Told, folder: Path | None, devices: int = 1) -> Learned:
+    """Train a policy of SlateQ's. Parameters and errors as in `run`."""
+    curve, training = list[dict[str, float]](), _training(experiment, devices)
+    with _saved(folder, experiment, devices) as saved:
+        return Learned(training.act, _trained(experiment, training, curve, told, saved), curve)
 
 
 class Saved(NamedTuple):
@@ -192,7 +217,7 @@ def _training(experiment: PolicyExperiment, devices: int) -> Training:
             raise InputError(f"--{name} {total} cannot be shared evenly by {devices} devices")
     shared = select(devices, agent.batch)
     part = dataclasses.replace(agent, users=agent.users // devices, batch=agent.batch // devices)
-    made = make(part, world, world.weights, AXIS)
+    made = make(part, world, _weights(world), AXIS)
     chunk = shared.launch(made.chunk, replicated=(True, False, False), donate=(0,))
     put = shared.launch(lambda state: state, replicated=(True,))
     return Training(made.act, partial(shared.begin, made.init), chunk, put, Devices.one)
@@ -226,13 +251,20 @@ def _trained(
 
 
 @lru_cache(maxsize=4)
-def _compiled(agent: SlateQ, world: InterestEvolution) -> tuple[Agent, Any, Any]:
+def _compiled(agent: SlateQ, world: World) -> tuple[Agent, Any, Any]:
     """The agent and its compiled functions, one for all seeds."""
-    made = make(agent, world, world.weights)
+    made = make(agent, world, _weights(world))
     return made, jax.jit(made.init), jax.jit(made.chunk, donate_argnums=0)
 
 
-def scored(world: InterestEvolution, act: Act, params: Any, part: str, n: int) -> dict[str, np.ndarray]:
+def _weights(world: World) -> Weigh:
+    """How users choose."""
+    plain: Any = world.simulator if isinstance(world, Remembering) else world
+    weights: Weigh = plain.weights
+    return weights
+
+
+def scored(world: World, act: Act, params: Any, part: str, n: int) -> dict[str, np.ndarray]:
     """By user: the return (minutes watched), the quality of what was clicked, and steps.
 
     Quality is added up over a session and divided by the mean number of clicks of all users, so that its mean over

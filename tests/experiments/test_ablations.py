@@ -1,11 +1,12 @@
 """The ablations: every system can be run as it is named, and one ablation on a small log."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from experiments.ablations import bias, length, loss, size, switches, tying
+from experiments.ablations import bias, length, loss, size, slateq, switches, tying
 from experiments.ablations.switches import Ablation, ablate
 from rec_jax.comparison import system
 from rec_jax.config import Protocol, Runtime
@@ -52,3 +53,29 @@ def test_an_ablation_draws_its_lines(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (tmp_path / "out" / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert "written to" in capsys.readouterr().out
     assert switches.Options().data == ""
+
+
+def test_parts_of_slateq_are_tried_on_validation_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them reads what users did; trainings that are there are not made again, and give the same record."""
+    small = dataclasses.replace(slateq.PLAIN, layers=(8,), torso_width=4, users=8, batch=16, remembered=40, warmup=20)
+    monkeypatch.setattr(slateq, "PLAIN", small)
+    monkeypatch.setattr(slateq, "REMEMBERED", 3)
+    names = (slateq.BASE, "reads 20 steps: dense layer")
+    monkeypatch.setattr(slateq, "PARTS", {name: slateq.PARTS[name] for name in names})
+    flags = ["--seeds", "2", "--steps", "400", "--users", "40", "--runs", str(tmp_path / "runs")]
+    slateq.script([*flags, "--out", str(tmp_path / "out")])
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert (tmp_path / "out" / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert [of["pair"] for of in record["tests"]] == [[names[1], names[0]]]
+    assert all(len(set(record["by_seed"][name])) == 2 for name in names)
+    saved = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/checkpoints/*")}
+    assert len(saved) >= 4
+    again = slateq.run(slateq.Options(seeds=2, steps=400, users=40, runs=tmp_path / "runs"))
+    assert {path: path.stat().st_mtime_ns for path in saved} == saved
+    assert again["curves"] == record["curves"]
+    assert again["by_seed"] == record["by_seed"]
+
+
+def test_every_part_of_slateq_is_another_policy() -> None:
+    found = {slateq.experiment(part, slateq.Options(), 1) for part in slateq.PARTS}
+    assert len(found) == len(slateq.PARTS)

@@ -110,5 +110,9 @@ def test_bad_flags_are_told() -> None:
         PolicyExperiment("QL-OTGS")
     with pytest.raises(InputError, match="--test-users 0"):
         PolicyExperiment("random", test_users=0)
+    with pytest.raises(InputError, match="--torso gru --remember 0: a torso reads what is remembered"):
+        PolicyExperiment("QL-OT-GS", SlateQ(torso="gru"))
+    with pytest.raises(InputError, match="--remember -1"):
+        PolicyExperiment("random", remember=-1)
     with pytest.raises(InputError, match="slate 11: expected from 1 to 10"):
         policy.run(PolicyExperiment("random", slate=11))
