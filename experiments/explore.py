@@ -7,7 +7,9 @@ In interest_exploration a user would rather have one topic or the other, and not
 clicks. A bandit of each user's own chooses the topic, whose best documents are shown first, for `--steps` steps; 'by
 quality' shows the best documents of all, and learns nothing. Regret is what was lost in expectation: the chance of a
 click with the best slate there was, less that of the slate shown, added up. Drawn are regret by step, and regret at the
-end by how much is explored; intervals are 95 % over users.
+end by how much is explored; intervals are 95 % over users. Where users share a bandit, as a cluster or all of them,
+what one clicks the others need not find out: a cluster is of those who would rather have the same topic, who were
+known to be alike beforehand.
 
 By default both topics are made as well. With RecSim's own numbers (`--world recsim`) the topic that is made better is
 about as good as the other even for those who would rather have that, so that quality alone loses least.
@@ -43,6 +45,7 @@ from rec_jax.tracking.plots import picture
 EPSILONS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 SCALES = (0.0, 0.02, 0.1, 0.5, 2.0)
 PRIORS = (0.1, 1.0, 10.0)
+SHARED = "Thompson, shared by"
 EVEN = (0.5, 0.5)
 """Mean logarithms of quality, by topic."""
 
@@ -66,7 +69,7 @@ class Options:
 
 
 def rules(arms: int, n: int) -> dict[str, dict[str, Bandit]]:
-    """By family and amount of exploration, the least first."""
+    """By family and amount of exploration, the least first: a bandit of each user's own."""
     return {
         "epsilon-greedy": {f"{e:g}": bandits.epsilon_greedy(arms, e) for e in EPSILONS},
         "UCB1, scale": {f"{scale:g}": bandits.ucb1(arms, scale) for scale in SCALES},
@@ -76,6 +79,12 @@ def rules(arms: int, n: int) -> dict[str, dict[str, Bandit]]:
     }
 
 
+def clusters(users: Users) -> dict[str, Int[np.ndarray, "n"]]:
+    """Who shares a bandit, by name: those with the same favourite topic, or all."""
+    favourite = np.asarray(users.affinity).argmax(axis=1)
+    return {"favourite topic": favourite, "all": np.zeros_like(favourite)}
+
+
 class Course(NamedTuple):
     """What n users lost and clicked, by step."""
 
@@ -83,9 +92,16 @@ class Course(NamedTuple):
     clicks: Float[Array, "n t"]
 
 
-def course(world: InterestExploration, bandit: Bandit, key: Key[Array, ""], n: int, steps: int) -> Course:
-    """Sessions of `n` users under a bandit over topics; the users do not depend on the bandit."""
-    agent = topic_agent(bandit, world.topics, world.slate, np.arange(n))
+def first(world: InterestExploration, key: Key[Array, ""], n: int) -> Users:
+    """The users of a course with that key."""
+    return world.reset(jax.random.fold_in(key, 0), n)
+
+
+def course(
+    world: InterestExploration, bandit: Bandit, key: Key[Array, ""], cluster: Int[np.ndarray, "n"], steps: int
+) -> Course:
+    """Sessions of n users under bandits over topics, one for all users of a cluster; the users do not depend on it."""
+    agent = topic_agent(bandit, world.topics, world.slate, cluster)
 
     def step(carry: tuple[Users, Any], t: Int[Array, ""]) -> tuple[tuple[Users, Any], tuple[Array, Array]]:
         users, state = carry
@@ -95,8 +111,8 @@ def course(world: InterestExploration, bandit: Bandit, key: Key[Array, ""], n: i
         after, response = world.step(of_users, users, slates)
         return (after, agent.learn(state, topic, response.reward)), (lost, response.reward)
 
-    first = world.reset(jax.random.fold_in(key, 0), n)
-    _, (lost, clicks) = jax.lax.scan(step, (first, agent.init()), jnp.arange(steps))
+    begin = (first(world, key, len(cluster)), agent.init())
+    _, (lost, clicks) = jax.lax.scan(step, begin, jnp.arange(steps))
     return Course(jnp.cumsum(lost, axis=0).T, clicks.T)
 
 
@@ -108,15 +124,21 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     key = device_key(options.seed, "explore")
     marks = np.unique(np.linspace(1, options.steps, 25).astype(int)) - 1
     found: dict[str, dict[str, Any]] = {}
+
+    def play(family: str, amount: str, bandit: Bandit, cluster: Int[np.ndarray, "n"]) -> None:
+        told(f"{family} {amount}".strip())
+        sessions = jax.jit(partial(course, world, bandit, cluster=cluster, steps=options.steps))
+        regret, clicks = (np.asarray(x, np.float64) for x in sessions(key=key))
+        bandit.check(clicks)
+        per_user = {str(mark + 1): regret[:, mark] for mark in marks}
+        curve = {at: [e.mean, e.low, e.high] for at, e in intervals(per_user, 1000).items()}
+        found.setdefault(family, {})[amount] = {"curve": curve, "clicks": float(clicks.mean())}
+
     for family, of_family in rules(world.topics, options.users).items():
         for amount, bandit in of_family.items():
-            told(f"{family} {amount}".strip())
-            play = jax.jit(partial(course, world, bandit, n=options.users, steps=options.steps))
-            regret, clicks = (np.asarray(x, np.float64) for x in play(key=key))
-            bandit.check(clicks)
-            per_user = {str(mark + 1): regret[:, mark] for mark in marks}
-            curve = {at: [e.mean, e.low, e.high] for at, e in intervals(per_user, 1000).items()}
-            found.setdefault(family, {})[amount] = {"curve": curve, "clicks": float(clicks.mean())}
+            play(family, amount, bandit, np.arange(options.users))
+    for name, cluster in clusters(first(world, key, options.users)).items():
+        play(SHARED, name, bandits.thompson(world.topics), cluster)
     settings = {
         "world": options.world,
         "users": options.users,
@@ -152,7 +174,9 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
             xlabel="step", ylabel="clicks lost, in expectation", title="regret: the best of each rule, and the ends"
         )
         left.legend(frameon=False, fontsize=7)
-        for number, (family, of_family) in enumerate(item for item in families.items() if len(item[1]) > 1):
+        for number, (family, of_family) in enumerate(
+            item for item in families.items() if len(item[1]) > 1 and item[0] != SHARED
+        ):
             mean, low, high = np.array([at_the_end(of) for of in of_family.values()]).T
             at = np.linspace(0, 1, len(mean))
             right.errorbar(at, mean, [mean - low, high - mean], label=family, marker="o", capsize=2, color=f"C{number}")

@@ -33,28 +33,6 @@ def of_actions(q: Float[Array, "b a"], action: Int[Array, "b"]) -> Float[Array, 
     return jnp.take_along_axis(q, action[:, None], axis=1)[:, 0]
 
 
-def greatest(q: Float[Array, "b a"]) -> Float[Array, "b"]:
-    """max q: Q-learning's value (Watkins, 1989)."""
-    return q.max(axis=1)
-
-
-def double(q_chooses: Float[Array, "b a"], q_judges: Float[Array, "b a"]) -> Float[Array, "b"]:
-    """q_judges of the action that q_chooses likes best (van Hasselt et al., AAAI 2016, Eq. 4)."""
-    return of_actions(q_judges, jnp.argmax(q_chooses, axis=1))
-
-
-def conservative(q: Float[Array, "b a"], action: Int[Array, "b"]) -> Float[Array, "b"]:
-    """log sum exp q - q of the action in the log: what CQL(H) adds to the loss (Kumar et al., NeurIPS 2020, Eq. 4)."""
-    return jax.nn.logsumexp(q, axis=1) - of_actions(q, action)
-
-
-def huber(error: Float[Array, "b"], delta: float = 1.0) -> Float[Array, "b"]:
-    """error² / 2 within delta, growing linearly beyond."""
-    size = jnp.abs(error)
-    inside = jnp.minimum(size, delta)
-    return inside * (size - inside / 2)
-
-
 def followed(target: Any, online: Any, step: Int[Array, ""], every: int, rate: float) -> Any:
     """The target network after a step: `rate` of the way to the online one, at each multiple of `every` steps.
 

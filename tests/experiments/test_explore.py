@@ -16,7 +16,7 @@ from rec_jax.simulate.interest_exploration import InterestExploration
 
 def test_regret_is_what_the_best_slate_would_have_brought_more() -> None:
     world, n, steps = InterestExploration(), 3000, 40
-    found = course(world, bandits.epsilon_greedy(2, 1.0), jax.random.key(0), n, steps)
+    found = course(world, bandits.epsilon_greedy(2, 1.0), jax.random.key(0), np.arange(n), steps)
     per_step = np.diff(np.asarray(found.regret), axis=1)
     assert (per_step >= -1e-5).all()  # no slate is better than the best
     # Clicks of the best slate, shown by its scores: what is lost beside it is the difference in clicks.
@@ -42,6 +42,8 @@ def test_the_script_shows_that_too_little_and_too_much_cost(
     ends = {name: at_the_end(of)[0] for name, of in record["rules"]["epsilon-greedy"].items()}
     assert ends["0.1"] < ends["0"] < ends["1"]
     assert at_the_end(record["rules"]["UCB1, scale"]["0.1"])[0] < at_the_end(record["rules"]["by quality"][""])[0]
+    own, shared = (record["rules"][name] for name in ("Thompson, prior", explore.SHARED))
+    assert at_the_end(shared["favourite topic"])[0] < at_the_end(own["1"])[0]
     assert (tmp_path / "plot.png").stat().st_size > 10_000
     assert "epsilon-greedy" in capsys.readouterr().out
 
