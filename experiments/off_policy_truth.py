@@ -23,7 +23,7 @@ from rich.table import Table
 
 from experiments.cli import main
 from rec_jax.errors import InputError
-from rec_jax.evaluate.off_policy import ESTIMATORS, Log, estimate
+from rec_jax.evaluate.off_policy import ESTIMATORS, Estimate, Log, estimate
 from rec_jax.files import write_json
 from rec_jax.randomness import host_rng
 from rec_jax.tracking.certificate import code_state, machine
@@ -77,12 +77,13 @@ def made(seed: int, sharpness: float) -> World:
     """A world in which the judged policy half knows what is good, and the logging policy likes something else."""
     rng = host_rng(seed, "world")
     good, other = rng.normal(size=(2, KINDS, ARMS))
-    return World(1 / (1 + np.exp(1 - good)), _softmax(sharpness * other), _softmax(sharpness * (good - other / 2)))
+    return World(1 / (1 + np.exp(1 - good)), softmax(sharpness * other), softmax(sharpness * (good - other / 2)))
 
 
-def _softmax(scores: Float[np.ndarray, "s a"]) -> Float[np.ndarray, "s a"]:
-    found = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return found / found.sum(axis=1, keepdims=True)
+def softmax(scores: Float[np.ndarray, "*s a"]) -> Float[np.ndarray, "*s a"]:
+    """Chances of the arms by their scores."""
+    found = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.asarray(found / found.sum(axis=-1, keepdims=True))
 
 
 def of_items(log: Log) -> Float[np.ndarray, "m a"]:
@@ -97,6 +98,21 @@ def of_items(log: Log) -> Float[np.ndarray, "m a"]:
     return found
 
 
+def errors(estimates: Sequence[Estimate], truth: float) -> dict[str, float]:
+    """What an estimator's values over logs show: bias with its standard error, sd, root mean squared error, how many
+    intervals hold the truth, and the mean effective sample."""
+    values = np.array([e.value for e in estimates])
+    error = values - truth
+    return {
+        "bias": float(error.mean()),
+        "bias_se": float(error.std(ddof=1) / len(error) ** 0.5),
+        "sd": float(values.std(ddof=1)),
+        "rmse": float(np.sqrt((error**2).mean())),
+        "coverage": float(np.mean([e.low <= truth <= e.high for e in estimates])),
+        "effective": float(np.mean([e.effective for e in estimates])),
+    }
+
+
 def run(options: Options) -> dict[str, Any]:
     """By estimator and size: bias, sd, root mean squared error and coverage, and the mean effective sample."""
     world, code = made(options.seed, options.sharpness), code_state()
@@ -108,17 +124,7 @@ def run(options: Options) -> dict[str, Any]:
             judged = world.judged[kind]
             rows.append(estimate(log, judged, of_items(log), resamples=options.resamples, seed=number))
         for name in ESTIMATORS:
-            of = [row[name] for row in rows]
-            values = np.array([e.value for e in of])
-            error = values - world.value
-            found[name][str(size)] = {
-                "bias": float(error.mean()),
-                "bias_se": float(error.std(ddof=1) / len(error) ** 0.5),
-                "sd": float(values.std(ddof=1)),
-                "rmse": float(np.sqrt((error**2).mean())),
-                "coverage": float(np.mean([e.low <= world.value <= e.high for e in of])),
-                "effective": float(np.mean([e.effective for e in of])),
-            }
+            found[name][str(size)] = errors([row[name] for row in rows], world.value)
     settings = {name: getattr(options, name) for name in ("repetitions", "resamples", "sharpness", "seed")}
     largest = float((world.judged / world.logging).max())
     about = {"truth": world.value, "largest_weight": largest, "kinds": KINDS, "arms": ARMS, "sizes": options.sizes}

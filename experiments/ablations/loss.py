@@ -1,20 +1,21 @@
 """Ablation: SASRec's loss, and how many negatives it takes.
 
-python -m experiments.ablations.loss --seeds 3                    (about 40 minutes a seed on 2 cores)
+python -m experiments.ablations.loss --seeds 3                    (about an hour a seed on 2 cores)
 
-Binary cross-entropy, gBCE, BPR-max and sampled softmax over 1 and 16 negatives of each position's own, and over 16 and
-256 that a user's positions share; cross-entropy over the whole catalogue at the end.
+Binary cross-entropy, gBCE, BPR-max and sampled softmax over 1 and 16 negatives of each position's own, over 16 that a
+user's positions share, and over 256 that 16 users share at the same place; cross-entropy over the whole catalogue at
+the end.
 """
 
 from experiments.ablations.switches import Ablation, ablate
 from experiments.cli import main
 
 LOSSES = {"BCE": "bce", "gBCE": "gbce", "BPR-max": "bpr-max", "sampled softmax": "sampled-softmax"}
-NEGATIVES = {"1": (1, "event"), "16": (16, "event"), "16 shared": (16, "user"), "256 shared": (256, "user")}
+NEGATIVES = {"1": (1, "event"), "16": (16, "event"), "16 of a user": (16, "user"), "256 of a place": (256, "place")}
 
 
 def system(loss: str, negatives: int, serves: str) -> str:
-    """A SASRec under that loss, with so many negatives of an event's or of a user's."""
+    """A SASRec under that loss, with so many negatives of an event's, a user's or a place's."""
     drawn = f"loss.negatives={negatives},loss.negatives_for={serves},loss.exclude_positives=false"
     return f"sasrec:loss.loss={loss},{drawn}"
 
