@@ -43,13 +43,13 @@ from experiments.logged_users import FIXED, declared, ranked
 from rec_jax.comparison import RESAMPLES
 from rec_jax.data.own import Columns
 from rec_jax.data.registry import DEFAULT_FOLDER, load
-from rec_jax.errors import Diverged, InputError
+from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.significance import pair_records, seed_interval
 from rec_jax.files import write_json
-from rec_jax.policies.networks import finite
 from rec_jax.policies.slateq import SlateQ, make
 from rec_jax.policies.slateq import named as slateq
+from rec_jax.policies.training import kept, name_of, train
 from rec_jax.randomness import device_key, host_rng
 from rec_jax.simulate.base import Response, State
 from rec_jax.simulate.episodes import Act, course
@@ -86,6 +86,8 @@ class Options:
     """Share of the users that training does not see."""
     data_dir: Path = DEFAULT_FOLDER
     """Folder of the data sets."""
+    runs: Path = Path("runs/before_after/trainings")
+    """Folder of the trainings: one that was cut off goes on, and none is made twice."""
     out: Path = Path("runs/before_after")
     """Folder of the record and the plot."""
 
@@ -156,15 +158,15 @@ def parts(fitted: Fitted, share: float, seed: int) -> tuple[Fitted, Fitted]:
     return fitted.of_users(np.sort(order[cut:])), fitted.of_users(np.sort(order[:cut]))
 
 
-def trained(agent: SlateQ, world: LoggedUsers, steps: int, seed: int) -> tuple[Any, Any]:
-    """(parameters before, after). Raises Diverged where they are not finite."""
+def trained(agent: SlateQ, world: LoggedUsers, steps: int, seed: int, folder: Path | None = None) -> tuple[Any, Any]:
+    """(parameters before, after). What was saved in the folder is gone on with. Raises Diverged where they are not
+    finite."""
     made = make(agent, world, world.weights)
     state = jax.jit(made.init)(device_key(seed, "init"))
     before = jax.tree.map(jnp.copy, state.params)
-    state = jax.jit(made.chunk, donate_argnums=0)(state, device_key(seed, "train"), jnp.int32(steps // agent.users))
-    if not finite(state.params):
-        raise Diverged("a parameter became NaN or infinite; try a lower learning rate")
-    return before, state.params
+    chunk = jax.jit(made.chunk, donate_argnums=0)
+    with kept(folder) as store:
+        return before, train(state, chunk, device_key(seed, "train"), steps // agent.users, store=store).params
 
 
 def run(options: Options, told: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
@@ -173,7 +175,8 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     dataset = load(named(options.data), options.data_dir, options.columns)
     told("fitting users")
     fitted, _ = fit(dataset, options.fit)
-    train, test = (LoggedUsers(part) for part in parts(fitted, options.test_share, options.fit.seed))
+    learns, test = (LoggedUsers(part) for part in parts(fitted, options.test_share, options.fit.seed))
+    name = name_of(options, dataset.fingerprint, "seeds", "sessions", "runs", "out", "data_dir")
     users = len(test.fitted.user)
     who = jnp.repeat(jnp.arange(users, dtype=jnp.int32), options.sessions)
     fixed, learnt = ranked(test), make(agent, test, test.weights).act
@@ -182,7 +185,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     coverage: dict[str, list[float]] = {name: [] for name in POLICIES}
     for seed in range(1, options.seeds + 1):
         told(f"training, seed {seed} of {options.seeds}")
-        before, after = trained(agent, train, options.steps, seed)
+        before, after = trained(agent, learns, options.steps, seed, options.runs / f"{name}-s{seed}")
         systems: dict[str, tuple[Act, Any]] = {
             name: (fixed, jnp.asarray(FIXED[name], jnp.float32)) for name in POLICIES if name in FIXED
         }
@@ -197,13 +200,13 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     }
     return {
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
-        "world": declared(train) | {"boredom": train.bored, "drift": train.drawn},
+        "world": declared(learns) | {"boredom": learns.bored, "drift": learns.drawn},
         "policy": options.policy,
         "agent": dataclasses.asdict(agent),
         "steps": options.steps,
         "seeds": options.seeds,
         "sessions": options.sessions,
-        "train_users": len(train.fitted.user),
+        "train_users": len(learns.fitted.user),
         "test_users": users,
         "policies": {
             name: {

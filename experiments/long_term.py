@@ -35,14 +35,15 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli import main
-from rec_jax.errors import Diverged, InputError
+from rec_jax.config import short_hash
+from rec_jax.errors import InputError
 from rec_jax.evaluate.over_time import diversity, mean_over_time, novelty
 from rec_jax.evaluate.significance import pair_records, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies.fixed import best, random_slates
-from rec_jax.policies.networks import finite
 from rec_jax.policies.rewards import Reward, Rewarded, Signal
 from rec_jax.policies.slateq import SlateQ, make
+from rec_jax.policies.training import kept, train
 from rec_jax.randomness import device_key
 from rec_jax.simulate.base import Observation, Response, Simulator
 from rec_jax.simulate.episodes import Act, course
@@ -75,6 +76,8 @@ class Options:
     """Test users, the same for all policies, and as many validation users, by whom the best are chosen."""
     seed: int = 1
     """The first seed; the validation and test users are those of seed 0."""
+    runs: Path = Path("runs/long_term/trainings")
+    """Folder of the trainings: one that was cut off goes on, and none is made twice."""
     out: Path = Path("runs/long_term")
     """Folder of the record and the plot."""
 
@@ -155,9 +158,8 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         made = make(of, inside, always_clicked)
         states = jax.jit(jax.vmap(made.init))(keys)
         learn = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)), donate_argnums=0)
-        params = learn(states, keys, jnp.int32(-(-options.steps // of.users))).params
-        if not finite(params):
-            raise Diverged(f"{name}: a parameter became NaN or infinite")
+        with kept(options.runs / f"{short_hash(options, 'users', 'runs', 'out')}-{discount:g}") as store:
+            params = train(states, learn, keys, -(-options.steps // of.users), store=store).params
         score = jax.jit(lambda params, key, made=made: scored(world, inside, made.act, params, key, options.users))
         by_seed = [jax.tree.map(lambda x, i=i: x[i], params) for i in range(options.seeds)]
         each = [jax.device_get(score(of_seed, key)) for of_seed in by_seed]

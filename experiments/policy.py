@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from rich.console import Console
@@ -31,12 +30,12 @@ from rich.table import Table
 from experiments.cli import FLAT, main
 from experiments.recsim import policies
 from rec_jax.config import short_hash, to_json
-from rec_jax.errors import Diverged, InputError
+from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.fields import added
-from rec_jax.files import append_line, make_folder, read_json, read_lines, write_json, write_lines
-from rec_jax.policies.networks import finite
+from rec_jax.files import make_folder, read_json, read_lines, write_json, write_lines
 from rec_jax.policies.slateq import Agent, SlateQ, Weigh, make, named
+from rec_jax.policies.training import kept, train
 from rec_jax.randomness import device_key
 from rec_jax.simulate.choice import Cascade, ChoiceModel, Logit, Proportional
 from rec_jax.simulate.episodes import Act, Episodes, many_episodes
@@ -190,7 +189,8 @@ def _saved(folder: Path | None, experiment: PolicyExperiment, devices: int) -> I
     if began_on != devices:
         raise InputError(f"{folder}: was begun on {began_on} device(s); go on with --devices {began_on}")
     write_json(config, {"name": experiment.name, "experiment": to_json(experiment), "devices": devices})
-    with closing(Checkpoints(folder / "checkpoints")) as store:
+    with kept(folder / "checkpoints") as store:
+        assert store is not None
         yield Saved(store, folder / "curve.jsonl")
 
 
@@ -228,25 +228,28 @@ def _trained(
 ) -> Any:
     """The parameters after all steps; `curve` grows by a score each `every` steps."""
     world, many = experiment.world, experiment.agent.users
-    key, state = device_key(experiment.seed, "train"), on.init(device_key(experiment.seed, "init"))
-    if saved is not None and (found := saved.store.restore(jax.device_get(state))) is not None:
-        state = on.put(found)
-        # A score whose state was not saved in time comes again.
-        curve += [point for point in read_lines(saved.curve) if point["steps"] <= int(on.one(state).step) * many]
-        write_lines(saved.curve, curve)
-    while (done := int(on.one(state).step)) * many < experiment.steps:
-        left = -(-experiment.steps // many) - done
-        state = on.chunk(state, key, jnp.int32(min(left, -(-experiment.every // many))))
+    curve += read_lines(saved.curve) if saved else []
+
+    def heard(step: int, state: Any) -> None:
         now = on.one(state)
-        steps = int(now.step)
-        if not finite(now.params):
-            raise Diverged(f"a parameter became NaN or infinite by step {steps}; try a lower learning rate")
         means = _means(scored(world, on.act, now.params, "valid", experiment.valid_users))
-        curve.append({"steps": steps * many, "loss": float(now.loss), **means})
+        # A score whose state was not saved in time comes again.
+        curve[:] = [point for point in curve if point["steps"] < step * many]
+        curve.append({"steps": step * many, "loss": float(now.loss), **means})
         told(curve[-1])
         if saved is not None:
-            append_line(saved.curve, curve[-1])
-            saved.store.save(steps, jax.device_get(state))
+            write_lines(saved.curve, curve)
+
+    state = train(
+        on.init(device_key(experiment.seed, "init")),
+        on.chunk,
+        device_key(experiment.seed, "train"),
+        -(-experiment.steps // many),
+        every=-(-experiment.every // many),
+        store=saved.store if saved else None,
+        put=on.put,
+        heard=heard,
+    )
     return on.one(state).params
 
 

@@ -40,13 +40,13 @@ from experiments.logged_users import FIXED, declared, ranked
 from experiments.offline_rl_value import METRICS, values
 from rec_jax.data.own import Columns
 from rec_jax.data.registry import DEFAULT_FOLDER, load
-from rec_jax.errors import Diverged, InputError
+from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.significance import pair_records, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies import reinforce
-from rec_jax.policies.networks import finite
 from rec_jax.policies.policy_gradient import Logits, PolicyGradient, by_chance, make
+from rec_jax.policies.training import kept, name_of, train
 from rec_jax.randomness import device_key
 from rec_jax.simulate.fitting import Fit, fit
 from rec_jax.simulate.logged_users import LoggedUsers
@@ -88,6 +88,8 @@ class Options:
     """Share of the users that training does not see."""
     data_dir: Path = DEFAULT_FOLDER
     """Folder of the data sets."""
+    runs: Path = Path("runs/reinforce/trainings")
+    """Folder of the trainings: one that was cut off goes on, and none is made twice."""
     out: Path = Path("runs/reinforce")
     """Folder of the record and the plot."""
 
@@ -151,7 +153,8 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     small = simulations(options.seeds)
     told("fitting users")
     fitted, _ = fit(dataset, options.fit)
-    train, test = (LoggedUsers(part) for part in parts(fitted, options.test_share, options.fit.seed))
+    learns, test = (LoggedUsers(part) for part in parts(fitted, options.test_share, options.fit.seed))
+    identity = name_of(options, dataset.fingerprint, "seeds", "sessions", "runs", "out", "data_dir")
 
     def log(seen: Any) -> Float[Array, "n c"]:
         return options.sharpness * test.popular(seen)
@@ -164,28 +167,27 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         each[name] = [values(test, rank, jnp.asarray(FIXED[name], jnp.float32), options.sessions)]
     each["the log's"] = [values(test, by_chance(log, test.slate), None, options.sessions)]
     for name, (agent, behaviour) in learners(options.agent, test.slate, log).items():
-        made = make(agent, train, behaviour)
+        made = make(agent, learns, behaviour)
         init, chunk = jax.jit(made.init), jax.jit(made.chunk, donate_argnums=0)
         each[name] = []
         for seed in range(1, options.seeds + 1):
             told(f"{name}, seed {seed} of {options.seeds}")
-            state = init(device_key(seed, "reinforce, init"))
-            state = chunk(state, device_key(seed, "reinforce, train"), jnp.int32(options.steps))
-            if not finite(state.params):
-                raise Diverged(f"{name}: a parameter became NaN or infinite; try a lower learning rate")
-            each[name].append(values(test, serve, state.params, options.sessions))
+            first, key = init(device_key(seed, "reinforce, init")), device_key(seed, "reinforce, train")
+            with kept(options.runs / f"{name.replace(', ', '-').replace(' ', '-')}-{identity}-s{seed}") as store:
+                params = train(first, chunk, key, options.steps, store=store).params
+            each[name].append(values(test, serve, params, options.sessions))
     # A session without a click has no share of likes, and is left out of that metric in every policy compared.
     means = {name: {m: np.mean([of[m] for of in seeds], axis=0) for m in METRICS} for name, seeds in each.items()}
     return {
         "simulations": small,
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
-        "world": declared(train) | {"boredom": train.bored, "drift": train.drawn},
+        "world": declared(learns) | {"boredom": learns.bored, "drift": learns.drawn},
         "agent": dataclasses.asdict(options.agent),
         "sharpness": options.sharpness,
         "steps": options.steps,
         "seeds": options.seeds,
         "sessions": options.sessions,
-        "train_users": len(train.fitted.user),
+        "train_users": len(learns.fitted.user),
         "test_users": len(test.fitted.user),
         "policies": {
             name: {

@@ -57,6 +57,7 @@ class Checkpoints:
         """Begin to save a state given as host arrays; returns before it is on disk."""
         if step == self.latest:
             return
+        state = _stored(state)
         items = self._ocp.args.Composite(
             state=self._ocp.args.StandardSave(state), meta=self._ocp.args.JsonSave({"digest": digest(state)})
         )
@@ -86,16 +87,21 @@ class Checkpoints:
     def _read(self, step: int, like: Any) -> Any:
         args = self._ocp.args
         found = self._manager.restore(
-            step, args=args.Composite(state=args.StandardRestore(like), meta=args.JsonRestore())
+            step, args=args.Composite(state=args.StandardRestore(_stored(like)), meta=args.JsonRestore())
         )
         if digest(found["state"]) != found["meta"]["digest"]:
             raise ValueError("its digest differs")
-        return found["state"]
+        return jax.tree.map(lambda of, wanted: of if np.size(wanted) else wanted, found["state"], like)
 
     def close(self) -> None:
         """Wait until everything is on disk."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _stored(state: Any) -> Any:
+    """With one number for each array of none, which Orbax does not save."""
+    return jax.tree.map(lambda x: x if np.size(x) else np.zeros(1, x.dtype), state)
 
 
 def _first_line(error: Exception) -> str:

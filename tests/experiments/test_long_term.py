@@ -19,7 +19,8 @@ def test_looking_ahead_pays_and_the_record_says_by_how_much(
 ) -> None:
     monkeypatch.setattr(long_term, "DISCOUNTS", (0.0, 0.9))
     monkeypatch.setattr(long_term, "CONSTANT", (0.0, 1.0))
-    long_term.script(["--seeds", "1", "--steps", "40000", "--users", "500", "--out", str(tmp_path)])
+    sizes = ["--seeds", "1", "--steps", "40000", "--users", "500"]
+    long_term.script([*sizes, "--out", str(tmp_path), "--runs", str(tmp_path / "trainings")])
     record = json.loads((tmp_path / "record.json").read_text())
     policies = record["policies"]
     # Chosen on users of their own: their returns are near those of the test users, and not the same.

@@ -37,6 +37,16 @@ def test_the_last_two_are_kept_and_the_newest_is_restored(tmp_path: Path) -> Non
     assert sorted(p.name for p in (tmp_path / "c").iterdir() if p.name.isdigit()) == ["2", "3"]
 
 
+def test_an_array_of_no_numbers_comes_back(tmp_path: Path) -> None:
+    nothing = {"seen": np.zeros((4, 0), np.float32), **state(1)}
+    with closing(Checkpoints(tmp_path / "c")) as store:
+        store.save(1, nothing)
+    with closing(Checkpoints(tmp_path / "c")) as store:
+        found = store.restore({"seen": np.zeros((4, 0), np.float32), **state(0)})
+    assert found["seen"].shape == (4, 0)
+    np.testing.assert_array_equal(found["w"], nothing["w"])
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "removed"])
 def test_a_damaged_newest_falls_back_and_says_so(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     saved(tmp_path / "c", 5, 6)
