@@ -233,6 +233,25 @@ def simulators(record: dict[str, Any]) -> str:
     )
 
 
+def train_slateq(record: dict[str, Any]) -> str:
+    """The table of SlateQ's training."""
+    lines = ["| policy | s | steps/s | return | published |", "|---|---|---|---|---|"]
+    for row in record["rows"]:
+        paper = "–" if row["published"] is None else f"{row['published']:.1f}"
+        speed = row["steps"] / row["seconds"]
+        lines.append(f"| {row['policy']} | {row['seconds']:.1f} | {speed:,.0f} | {row['return']:.1f} | {paper} |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"SlateQ's policies from nothing, {record['rows'][0]['steps']:,} steps of users each, compilation and a "
+            f"score on validation users included; {record['machine']['cores']} cores. "
+            "`python -m experiments.benchmarks.train_slateq`; record: "
+            "[train_slateq.json](experiments/records/train_slateq.json).",
+        ]
+    )
+
+
 def offline_rl(record: dict[str, Any]) -> str:
     """Whether RL from a log helped: accuracy, and what was earned in users fitted to the log."""
     value = read_json(RECORDS / "offline_rl" / "value.json")
@@ -288,6 +307,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "ease": ease,
     "tables": tables,
     "simulators": simulators,
+    "train_slateq": train_slateq,
     "offline_rl/record": offline_rl,
 }
 

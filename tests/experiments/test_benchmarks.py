@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.benchmarks import ease, evaluate, ials, peers, tables
+from experiments.benchmarks import ease, evaluate, ials, peers, tables, train_slateq
 from experiments.benchmarks.ials import Run
 from rec_jax.data import fetch
 from rec_jax.errors import InputError
@@ -128,3 +128,16 @@ def test_the_tables_models_are_timed(
     assert three["seconds"] == pytest.approx(three["epoch_seconds"][0] / 3)
     with pytest.raises(InputError, match="expected the start of neumf-8, dense"):
         tables.script(["--only", "svd"])
+
+
+def test_slateq_is_trained_and_held_against_the_paper(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_slateq, "in_a_process", lambda function, *arguments: function(*arguments))
+    train_slateq.script(["--policies", "MYOP-TS", "--steps", "3200", "--out", str(tmp_path / "record.json")])
+    (row,) = json.loads((tmp_path / "record.json").read_text())["rows"]
+    assert row["seconds"] > 0
+    assert 100 < row["return"] < 250  # minutes of a session
+    assert f"{row['published']:.1f}" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--policies QL: no policy of the table that learns"):
+        train_slateq.script(["--policies", "QL"])
