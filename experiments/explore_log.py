@@ -13,7 +13,9 @@ The Open Bandit Dataset's uniform log needs no such estimate, but holds 46 click
 the intervals of all rules are then as wide as everything between them.
 
 Drawn are the share of rewards by the films shown, and the rewards lost at the end, beside always showing the film that
-is best in the log, by how much is explored. Intervals are 95 % over passes, each a bootstrap resample of the log.
+is best in the log, by how much is explored. Intervals are 95 % over passes, each a bootstrap resample of the log. The
+price of an amount is what it lost more than the best amount of the same rule in the same pass; which that is, every
+second pass tells, and the others what it is worth.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +36,7 @@ from rec_jax.data import open_bandit
 from rec_jax.data.registry import DEFAULT_FOLDER, load
 from rec_jax.errors import InputError
 from rec_jax.evaluate.replay import curve, over_passes, replay, stream
+from rec_jax.evaluate.report import Estimate
 from rec_jax.files import write_json
 from rec_jax.policies import bandits
 from rec_jax.policies.bandits import Bandit
@@ -171,16 +174,28 @@ def played(
     marks = np.unique(np.linspace(1, most, 26).astype(int))[1:]
     best = float(log.rates.max())
     found: dict[str, dict[str, Any]] = {}
+    ends: dict[str, dict[str, Float[np.ndarray, "n"]]] = {}
     for (family, amount), of_rule in kept.items():
         earned = curve(of_rule, marks)
+        ends.setdefault(family, {})[amount] = earned[:, -1]
         share, lost = over_passes(earned / marks), over_passes(best * marks - earned)
         found.setdefault(family, {})[amount] = {
             "share": {str(mark): [e.mean, e.low, e.high] for mark, e in zip(marks, share)},
             "lost": {str(mark): [e.mean, e.low, e.high] for mark, e in zip(marks, lost)},
         }
+    for family, of_family in ends.items():
+        for amount, e in prices(of_family).items():
+            found[family][amount]["price"] = [e.mean, e.low, e.high]
     rates = {name: [float(rate), float(chance)] for name, rate, chance in zip(log.names, log.rates, log.chances)}
     about = {"rounds": len(log.action), "rewards": float(log.reward.sum()), "kept": most, "best": best}
     return {"rules": found, **about, "propensities": log.propensities, "rate_and_chance": rates}
+
+
+def prices(earned: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, Estimate]:
+    """What each amount of exploration earned less than the best one, from the rewards of each of n passes: the first,
+    third, … choose the best, the others are measured. The best one costs nothing."""
+    best = max(earned, key=lambda amount: float(earned[amount][::2].mean()))
+    return {amount: over_passes((earned[best] - of)[1::2, None])[0] for amount, of in earned.items()}
 
 
 def run(options: Options, told: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
@@ -259,12 +274,14 @@ def script(argv: Sequence[str]) -> None:
     for name in ("films", "shop"):
         of_log = record[name]
         title = f"{name}: {of_log['rewards']:,.0f} rewards in {of_log['rounds']:,} rounds; {said(of_log)}"
-        table = Table("rule", "exploration", "share of rewards (95 %)", "rewards lost (95 %)", title=title)
+        columns = ("rule", "exploration", "share of rewards (95 %)", "rewards lost (95 %)", "price (95 %)")
+        table = Table(*columns, title=title)
         for family, of_family in of_log["rules"].items():
             for amount, of in of_family.items():
                 (share, *ends), (lost, low, high) = at_the_end(of, "share"), at_the_end(of)
                 shown = f"{share:.4f} ({ends[0]:.4f}–{ends[1]:.4f})"
-                table.add_row(family, amount, shown, f"{lost:.1f} ({low:.1f}–{high:.1f})")
+                price = "{:.1f} ({:.1f}–{:.1f})".format(*of["price"]) if len(of_family) > 1 else ""
+                table.add_row(family, amount, shown, f"{lost:.1f} ({low:.1f}–{high:.1f})", price)
         console.print(table)
     console.print(f"written to {options.out}: record.json, plot.png", highlight=False)
 

@@ -58,6 +58,14 @@ def test_always_exploring_loses_what_the_best_has_more() -> None:
     assert found["propensities"] == "estimated"
 
 
+def test_a_price_is_paired_and_the_best_is_chosen_on_other_passes() -> None:
+    earned = {"0": np.array([9.0, 1, 9, 2]), "1": np.array([5.0, 4, 5, 6])}
+    found = explore_log.prices(earned)
+    assert (found["0"].mean, found["0"].low, found["0"].high) == (0, 0, 0)  # the best of the first and third pass
+    assert found["1"].mean == np.mean([1 - 4, 2 - 6])
+    assert found["1"].low == pytest.approx(-4 + 0.025)
+
+
 def test_the_script_says_that_chances_are_estimated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
