@@ -35,7 +35,7 @@ from rec_jax.evaluate.report import intervals
 from rec_jax.fields import added
 from rec_jax.files import make_folder, read_json, read_lines, write_json, write_lines
 from rec_jax.policies.slateq import Agent, SlateQ, Weigh, make, named
-from rec_jax.policies.training import kept, train
+from rec_jax.policies.training import train
 from rec_jax.randomness import device_key
 from rec_jax.simulate.choice import Cascade, ChoiceModel, Logit, Proportional
 from rec_jax.simulate.episodes import Act, Episodes, many_episodes
@@ -189,8 +189,7 @@ def _saved(folder: Path | None, experiment: PolicyExperiment, devices: int) -> I
     if began_on != devices:
         raise InputError(f"{folder}: was begun on {began_on} device(s); go on with --devices {began_on}")
     write_json(config, {"name": experiment.name, "experiment": to_json(experiment), "devices": devices})
-    with kept(folder / "checkpoints") as store:
-        assert store is not None
+    with closing(Checkpoints(folder / "checkpoints")) as store:
         yield Saved(store, folder / "curve.jsonl")
 
 
