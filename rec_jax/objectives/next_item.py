@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
+import tyro
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rec_jax.errors import InputError
@@ -54,9 +55,10 @@ class NextItem:
     """States and items have length 1, so that scores are cosines."""
     temperature: float = 1.0
     """Scores are divided by this."""
-    window: Literal["last", "drawn"] = added("last")
+    window: Annotated[Literal["last", "drawn"], tyro.conf.arg(name="history-window")] = added("last")
     """What is read of a history longer than the model reads: its last events; or, anew each epoch, those of a window
-    that ends anywhere, so that events are trained on which the last ones leave out."""
+    that ends anywhere, so that events are trained on which the last ones leave out. (Its flag is --history-window:
+    Caser has a window of its own.)"""
     bfloat16: bool = False
     """The products of softmax, over the whole catalogue, are of numbers rounded to bfloat16, added up in float32."""
 
@@ -132,8 +134,8 @@ def check_loss(config: NextItem) -> None:
         )
     if config.logq and config.negatives_from == "in-batch" and config.window == "drawn":
         raise InputError(
-            "--window drawn: how often an item is asked for, --logq with in-batch negatives knows of the last events "
-            "alone; add --window last"
+            "--history-window drawn: how often an item is asked for, --logq with in-batch negatives knows of the last "
+            "events alone; add --history-window last"
         )
     if config.bfloat16 and config.loss != "softmax":
         raise InputError(f"--bfloat16 is for --loss softmax, not {config.loss}: elsewhere products are few")

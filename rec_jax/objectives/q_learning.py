@@ -157,7 +157,9 @@ def sqn(module: SequenceModel, config: SQN, data: TrainData, batch_size: int) ->
 def check(config: SQN) -> None:
     """InputError: a number out of range, or windows, whose last events would pass for the ends of episodes."""
     if config.window != "last":
-        raise InputError("--window drawn: a value needs the events that follow a window; add --window last")
+        raise InputError(
+            "--history-window drawn: a value needs the events that follow a window; add --history-window last"
+        )
     if not 0 <= config.gamma <= 1:
         raise InputError(f"--gamma {config.gamma}: expected a number from 0 to 1")
     if not 0 < config.target_rate <= 1:

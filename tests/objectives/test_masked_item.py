@@ -68,14 +68,13 @@ def test_the_loss_is_its_formula(options: dict[str, Any]) -> None:
     vectors = np.asarray(MODULE.apply({"params": params}, method="item_vectors"), np.float64)
     scores, total, count = np.asarray(states, np.float64) @ vectors.T, 0.0, 0
     for b, row in enumerate(np.asarray(batch.target).tolist()):
-        for t, target in enumerate(row):
-            if target < 0:
-                continue
+        masked = [(t, target) for t, target in enumerate(row) if target >= 0]
+        for place, (t, target) in enumerate(masked):  # its draws are those of its number among a user's masked items
             s, count = scores[b, t].tolist(), count + 1
             if batch.negatives is None:
                 total += math.log(sum(map(math.exp, s))) - s[target]
             else:
-                others = np.asarray(batch.negatives)[b, t].tolist()
+                others = np.asarray(batch.negatives)[b, place].tolist()
                 parts = [math.log1p(math.exp(-s[target])), *(math.log1p(math.exp(s[i])) for i in others)]
                 total += sum(parts) / len(parts)
     found = recommender.loss(params, extra, batch, jax.random.key(0), jnp.int32(0))[0]

@@ -272,6 +272,7 @@ def test_a_run_is_saved_with_its_target_network_and_read_back(tmp_path: Path) ->
         (SQN(target_rate=0.0), "--target-rate 0.0"),
         (SQN(target_every=0), "--target-every 0"),
         (SQN(temperature=0.0), "--temperature 0.0"),
+        (SQN(window="drawn"), "--history-window drawn: a value needs the events that follow"),
     ],
 )
 def test_options_that_cannot_be_meant(config: SQN, message: str) -> None:

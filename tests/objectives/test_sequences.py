@@ -252,7 +252,7 @@ def test_a_drawn_window_holds_the_ends_of_a_history_too() -> None:
                 "logq": True,
                 "window": "drawn",
             },
-            "--window drawn: how often an item is asked for",
+            "--history-window drawn: how often an item is asked for",
         ),
         ({"logq": True}, "--logq is for --loss sampled-softmax"),
         ({"normalised": True}, "add --temperature"),
