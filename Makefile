@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Compiled programs are kept between runs (about 4x faster starts), outside the repository.
 export JAX_COMPILATION_CACHE_DIR ?= $(HOME)/.cache/rec_jax/compiled
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 
 .PHONY: run test lint clean
 run: $(VENV)/installed
