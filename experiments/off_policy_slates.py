@@ -24,10 +24,10 @@ import numpy as np
 import tyro
 from jaxtyping import Float, Int
 from rich.console import Console
-from rich.table import Table
 
+from experiments import off_policy_truth
 from experiments.cli import main
-from experiments.off_policy_truth import errors, softmax
+from experiments.off_policy_truth import errors, shown, softmax
 from rec_jax.errors import InputError
 from rec_jax.evaluate.off_policy import SlateLog, slates
 from rec_jax.files import write_json
@@ -44,19 +44,11 @@ ESTIMATORS = ("sips", "rips", "iips", "sn-sips", "sn-rips", "sn-iips")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(off_policy_truth.Options):
     """How long the logs are, and how many."""
 
     sizes: tuple[int, ...] = (200, 800, 3200, 12800)
     """Rounds of a log."""
-    repetitions: int = 200
-    """Logs of each size."""
-    resamples: int = 200
-    """Bootstrap resamples behind each interval."""
-    sharpness: float = 1.0
-    """How much the two policies care about what they like: weights grow with it."""
-    seed: int = 1
-    """Seed of the world and of its logs."""
     out: Path = Path("runs/off-policy-slates")
     """Folder of the record and the plot."""
 
@@ -152,12 +144,7 @@ def script(argv: Sequence[str]) -> None:
     draw(record, options.out / "plot.png")
     for behaviour, of in record["behaviours"].items():
         title = f"{behaviour}: truth {of['truth']:.4f}; {options.repetitions} logs a size"
-        table = Table("estimator", "rounds", "rests on", "bias ± se", "sd", "coverage", title=title)
-        for name, of_size in of["estimators"].items():
-            for size, e in of_size.items():
-                bias = f"{e['bias']:+.4f} ± {e['bias_se']:.4f}"
-                table.add_row(name, size, f"{e['effective']:,.0f}", bias, f"{e['sd']:.4f}", f"{e['coverage']:.0%}")
-        console.print(table)
+        console.print(shown(of["estimators"], title))
     console.print(f"written to {options.out}: record.json, plot.png", highlight=False)
 
 

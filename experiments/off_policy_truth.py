@@ -10,7 +10,7 @@ self-normalised forms lose theirs; 'switch-dr' and 'dr-os' lie between; and inte
 less often than the 95 % they claim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,16 @@ def draw(record: dict[str, Any], path: Path) -> None:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
 
 
+def shown(estimators: Mapping[str, Mapping[str, Mapping[str, float]]], title: str) -> Table:
+    """A table of errors, a line an estimator and size."""
+    table = Table("estimator", "rounds", "rests on", "bias ± se", "sd", "coverage", title=title)
+    for name, of_size in estimators.items():
+        for size, of in of_size.items():
+            bias = f"{of['bias']:+.4f} ± {of['bias_se']:.4f}"
+            table.add_row(name, size, f"{of['effective']:,.0f}", bias, f"{of['sd']:.4f}", f"{of['coverage']:.0%}")
+    return table
+
+
 def script(argv: Sequence[str]) -> None:
     """Run, write, draw, print."""
     options = tyro.cli(Options, args=list(argv), prog="python -m experiments.off_policy_truth", description=__doc__)
@@ -157,15 +167,9 @@ def script(argv: Sequence[str]) -> None:
         record = run(options)
     write_json(options.out / "record.json", record)
     draw(record, options.out / "plot.png")
-    title = (
-        f"truth {record['truth']:.4f}, weights up to {record['largest_weight']:.0f}; {options.repetitions} logs a size"
-    )
-    table = Table("estimator", "rounds", "rests on", "bias ± se", "sd", "coverage", title=title)
-    for name, of_size in record["estimators"].items():
-        for size, of in of_size.items():
-            bias = f"{of['bias']:+.4f} ± {of['bias_se']:.4f}"
-            table.add_row(name, size, f"{of['effective']:,.0f}", bias, f"{of['sd']:.4f}", f"{of['coverage']:.0%}")
-    console.print(table)
+    weights = f"weights up to {record['largest_weight']:.0f}"
+    title = f"truth {record['truth']:.4f}, {weights}; {options.repetitions} logs a size"
+    console.print(shown(record["estimators"], title))
     console.print(f"written to {options.out}: record.json, plot.png", highlight=False)
 
 

@@ -223,7 +223,8 @@ def slates(
 ) -> dict[str, Estimate]:
     """The value of a slate policy: the sum over places of `place_weights` (1 each) times what they earn.
 
-    `policy`: its chance of each place's logged action, given what stands above it, as `log.propensity` is.
+    `policy`: its chance of each place's logged action, given what stands above it, as `log.propensity` is. Where that
+    matters, as in slates without repetition, `iips` has a bias: it takes the slates above for the policy's.
     InputError: shapes that do not fit, chances outside 0 to 1, no resamples.
     """
     if policy.shape != log.reward.shape:
