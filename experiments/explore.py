@@ -12,7 +12,8 @@ what one clicks the others need not find out: a cluster is of those who would ra
 known to be alike beforehand.
 
 By default both topics are made as well. With RecSim's own numbers (`--world recsim`) the topic that is made better is
-about as good as the other even for those who would rather have that, so that quality alone loses least.
+about as good as the other even for those who would rather have that, so that quality alone loses less than a bandit of
+each user's own.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -77,12 +77,17 @@ def test_published_values_are_the_papers() -> None:
 def test_the_record_of_exploration_is_of_todays_rules_and_shows_what_is_said_of_it() -> None:
     record = read(RECORDS / "explore")
     assert record["code"]["differs_from_commit"] is False
-    rules = explore.rules(2, 1)
-    assert {family: list(of) for family, of in record["rules"].items()} == {f: list(of) for f, of in rules.items()}
+    rules = {family: list(of) for family, of in explore.rules(2, 1).items()}
+    rules[explore.SHARED] = ["favourite topic", "all"]
+    assert {family: list(of) for family, of in record["rules"].items()} == rules
     lost = {family: [explore.at_the_end(of) for of in amounts.values()] for family, amounts in record["rules"].items()}
     for family in ("epsilon-greedy", "UCB1, scale"):  # too little and too much cost more than what lies between
         best = min(lost[family])
         assert best[2] < min(lost[family][0][1], lost[family][-1][1])
+    # Those who are known to be alike learn from one another; all of them as one learn what is right for half.
+    alike, everybody = lost[explore.SHARED]
+    assert alike[2] < min(of[1] for of in lost["Thompson, prior"])
+    assert everybody[1] > max(of[2] for of in lost["Thompson, prior"])
 
 
 def test_the_record_of_replayed_logs_is_of_todays_rules_and_says_how_it_knows_their_chances() -> None:
@@ -95,6 +100,9 @@ def test_the_record_of_replayed_logs_is_of_todays_rules_and_says_how_it_knows_th
     best = min(lost)
     assert best[0] < lost[0][0]  # too little, which some passes get away with
     assert best[2] < lost[-1][1]  # too much
+    prices = [of["price"] for of in films["rules"]["epsilon-greedy"].values()]
+    assert prices[0][0] > 0 > prices[0][1]
+    assert prices[-1][1] > 0
     # In the shop's log there is no telling rules apart.
     ends = [explore_log.at_the_end(of) for family in record["shop"]["rules"].values() for of in family.values()]
     assert max(low for _, low, _ in ends) < min(high for _, _, high in ends)
@@ -112,6 +120,18 @@ def test_the_record_of_a_known_truth_shows_what_is_said_of_it() -> None:
         assert (of_size[many]["coverage"] > 0.9) == (not biased)
 
 
+def test_the_record_of_slates_shows_a_bias_just_where_users_do_more_than_is_taken_account_of() -> None:
+    record = read(RECORDS / "off-policy-slates")
+    assert record["code"]["differs_from_commit"] is False
+    free = {"independent": ("sips", "rips", "iips"), "cascade": ("sips", "rips"), "all": ("sips",)}
+    for behaviour, of in record["behaviours"].items():
+        for name, of_size in of["estimators"].items():
+            last = of_size[str(max(record["sizes"]))]
+            biased = abs(last["bias"]) > 5 * last["bias_se"]
+            assert biased == (name.removeprefix("sn-") not in free[behaviour]), (behaviour, name)
+            assert (last["coverage"] > 0.85) == (not biased)
+
+
 def test_the_record_of_the_long_term_is_of_todays_discounts_and_shows_what_is_said_of_it() -> None:
     record = read(RECORDS / "long_term")
     assert record["code"]["differs_from_commit"] is False
@@ -127,11 +147,12 @@ def test_the_record_of_the_long_term_is_of_todays_discounts_and_shows_what_is_sa
     assert record["chosen"]["best"] == list(long_term.chosen(record["chosen"]["returns"]))
 
 
-def test_by_recsims_own_numbers_quality_loses_least_and_looking_ahead_brings_nothing() -> None:
+def test_by_recsims_own_numbers_quality_loses_less_than_bandits_and_looking_ahead_brings_nothing() -> None:
     explored, ahead = read(RECORDS / "explore-recsim"), read(RECORDS / "long_term-recsim")
     assert (explored["world"], ahead["world"]) == ("recsim", "recsim")
     assert not any(of["code"]["differs_from_commit"] for of in (explored, ahead))
-    lost = {name: explore.at_the_end(of) for family in explored["rules"].items() for name, of in named_alike(*family)}
+    own = [(family, of) for family, of in explored["rules"].items() if family != explore.SHARED]
+    lost = {name: explore.at_the_end(of) for family in own for name, of in named_alike(*family)}
     quality = lost.pop("by quality ")
     assert quality[2] < min(low for _, low, _ in lost.values())
     verdicts = [test["verdict"] for test in ahead["tests"] if test["pair"][1] == "discount 0"]
