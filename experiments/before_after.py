@@ -27,6 +27,7 @@ anew; the sessions' random numbers are a seed's, the same for all policies.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +50,7 @@ from rec_jax.evaluate.significance import pair_records, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies.slateq import SlateQ, make
 from rec_jax.policies.slateq import named as slateq
-from rec_jax.policies.training import kept, name_of, train
+from rec_jax.policies.training import name_of, train
 from rec_jax.randomness import device_key, host_rng
 from rec_jax.simulate.base import Response, State
 from rec_jax.simulate.episodes import Act, course
@@ -57,6 +58,7 @@ from rec_jax.simulate.fitting import Fit, Fitted, fit
 from rec_jax.simulate.logged_users import LoggedUsers
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.plots import picture
+from rec_jax.train.checkpoints import Checkpoints
 
 METRICS = ("ctr", "reward", "return", "precision", "recall", "f1")
 BEFORE, AFTER = "SlateQ before", "SlateQ after"
@@ -90,6 +92,10 @@ class Options:
     """Folder of the trainings: one that was cut off goes on, and none is made twice."""
     out: Path = Path("runs/before_after")
     """Folder of the record and the plot."""
+
+
+NO_SAY = ("seeds", "sessions", "runs", "out", "data_dir")
+"""Options that change no training."""
 
 
 class Sums(NamedTuple):
@@ -158,14 +164,14 @@ def parts(fitted: Fitted, share: float, seed: int) -> tuple[Fitted, Fitted]:
     return fitted.of_users(np.sort(order[cut:])), fitted.of_users(np.sort(order[:cut]))
 
 
-def trained(agent: SlateQ, world: LoggedUsers, steps: int, seed: int, folder: Path | None = None) -> tuple[Any, Any]:
+def trained(agent: SlateQ, world: LoggedUsers, steps: int, seed: int, folder: Path) -> tuple[Any, Any]:
     """(parameters before, after). What was saved in the folder is gone on with. Raises Diverged where they are not
     finite."""
     made = make(agent, world, world.weights)
     state = jax.jit(made.init)(device_key(seed, "init"))
     before = jax.tree.map(jnp.copy, state.params)
     chunk = jax.jit(made.chunk, donate_argnums=0)
-    with kept(folder) as store:
+    with closing(Checkpoints(folder)) as store:
         return before, train(state, chunk, device_key(seed, "train"), steps // agent.users, store=store).params
 
 
@@ -176,7 +182,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     told("fitting users")
     fitted, _ = fit(dataset, options.fit)
     learns, test = (LoggedUsers(part) for part in parts(fitted, options.test_share, options.fit.seed))
-    name = name_of(options, dataset.fingerprint, "seeds", "sessions", "runs", "out", "data_dir")
+    identity = name_of(options, agent, dataset.fingerprint, without=NO_SAY)
     users = len(test.fitted.user)
     who = jnp.repeat(jnp.arange(users, dtype=jnp.int32), options.sessions)
     fixed, learnt = ranked(test), make(agent, test, test.weights).act
@@ -185,7 +191,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     coverage: dict[str, list[float]] = {name: [] for name in POLICIES}
     for seed in range(1, options.seeds + 1):
         told(f"training, seed {seed} of {options.seeds}")
-        before, after = trained(agent, learns, options.steps, seed, options.runs / f"{name}-s{seed}")
+        before, after = trained(agent, learns, options.steps, seed, options.runs / f"{identity}-s{seed}")
         systems: dict[str, tuple[Act, Any]] = {
             name: (fixed, jnp.asarray(FIXED[name], jnp.float32)) for name in POLICIES if name in FIXED
         }

@@ -21,6 +21,7 @@ than none; the world that is called `sensitive` has ten times as much.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,6 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli import main
-from rec_jax.config import short_hash
 from rec_jax.errors import InputError
 from rec_jax.evaluate.over_time import diversity, mean_over_time, novelty
 from rec_jax.evaluate.significance import pair_records, seed_interval
@@ -43,7 +43,7 @@ from rec_jax.files import write_json
 from rec_jax.policies.fixed import best, random_slates
 from rec_jax.policies.rewards import Reward, Rewarded, Signal
 from rec_jax.policies.slateq import SlateQ, make
-from rec_jax.policies.training import kept, train
+from rec_jax.policies.training import name_of, train
 from rec_jax.randomness import device_key
 from rec_jax.simulate.base import Observation, Response, Simulator
 from rec_jax.simulate.episodes import Act, course
@@ -51,6 +51,7 @@ from rec_jax.simulate.history import Remembering
 from rec_jax.simulate.long_term_satisfaction import LongTermSatisfaction, Users
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.plots import picture
+from rec_jax.train.checkpoints import Checkpoints
 
 DISCOUNTS = (0.0, 0.3, 0.5, 0.7, 0.9, 0.99)
 SENSITIVITY = {"sensitive": 0.1, "recsim": 0.01}
@@ -158,7 +159,8 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         made = make(of, inside, always_clicked)
         states = jax.jit(jax.vmap(made.init))(keys)
         learn = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)), donate_argnums=0)
-        with kept(options.runs / f"{short_hash(options, 'users', 'runs', 'out')}-{discount:g}") as store:
+        identity = name_of(options, of, inside, without=("users", "runs", "out"))
+        with closing(Checkpoints(options.runs / identity)) as store:
             params = train(states, learn, keys, -(-options.steps // of.users), store=store).params
         score = jax.jit(lambda params, key, made=made: scored(world, inside, made.act, params, key, options.users))
         by_seed = [jax.tree.map(lambda x, i=i: x[i], params) for i in range(options.seeds)]

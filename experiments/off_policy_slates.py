@@ -24,10 +24,11 @@ import numpy as np
 import tyro
 from jaxtyping import Float, Int
 from rich.console import Console
+from scipy.special import softmax
 
 from experiments import off_policy_truth
 from experiments.cli import main
-from experiments.off_policy_truth import errors, shown, softmax
+from experiments.off_policy_truth import drawn, errors, shown
 from rec_jax.errors import InputError
 from rec_jax.evaluate.off_policy import SlateLog, slates
 from rec_jax.files import write_json
@@ -82,8 +83,7 @@ class World:
     def log(self, rng: np.random.Generator, rounds: int, behaviour: str) -> tuple[SlateLog, Float[np.ndarray, "m k"]]:
         """(a log of the logging policy, the judged policy's chance of each place's item)."""
         kind = rng.integers(0, KINDS, rounds)
-        below = np.cumsum(self.logging, axis=2)[kind]
-        slate = np.minimum((rng.random((rounds, PLACES, 1)) >= below).sum(axis=2), ARMS - 1)
+        slate = drawn(rng, self.logging, kind)
         reward = (rng.random((rounds, PLACES)) < self.chances(behaviour, kind, slate)).astype(np.float64)
         at = (kind[:, None], np.arange(PLACES), slate)
         return SlateLog(reward, self.logging[at]), self.judged[at]
@@ -92,7 +92,8 @@ class World:
 def made(seed: int, sharpness: float) -> World:
     """A world in which the judged policy half knows what is good, and the logging policy likes something else."""
     good, other = host_rng(seed, "world of slates").normal(size=(2, KINDS, PLACES, ARMS))
-    return World(1 / (1 + np.exp(-good)), softmax(sharpness * other), softmax(sharpness * (good - other / 2)))
+    logging, judged = (softmax(sharpness * of, axis=2) for of in (other, good - other / 2))
+    return World(1 / (1 + np.exp(-good)), logging, judged)
 
 
 def run(options: Options) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import tyro
 from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
+from scipy.special import softmax
 
 from experiments.cli import main
 from rec_jax.errors import InputError
@@ -67,8 +68,7 @@ class World:
     def log(self, rng: np.random.Generator, rounds: int) -> tuple[Int[np.ndarray, "m"], Log]:
         """(kind, log) of as many rounds of the logging policy."""
         kind = rng.integers(0, len(self.rewards), rounds)
-        below = np.cumsum(self.logging, axis=1)[kind]
-        action = np.minimum((rng.random(rounds)[:, None] >= below).sum(axis=1), self.logging.shape[1] - 1)
+        action = drawn(rng, self.logging, kind)
         reward = (rng.random(rounds) < self.rewards[kind, action]).astype(np.float64)
         return kind, Log(action, reward, self.logging[kind, action])
 
@@ -77,13 +77,17 @@ def made(seed: int, sharpness: float) -> World:
     """A world in which the judged policy half knows what is good, and the logging policy likes something else."""
     rng = host_rng(seed, "world")
     good, other = rng.normal(size=(2, KINDS, ARMS))
-    return World(1 / (1 + np.exp(1 - good)), softmax(sharpness * other), softmax(sharpness * (good - other / 2)))
+    logging, judged = (softmax(sharpness * of, axis=1) for of in (other, good - other / 2))
+    return World(1 / (1 + np.exp(1 - good)), logging, judged)
 
 
-def softmax(scores: Float[np.ndarray, "*s a"]) -> Float[np.ndarray, "*s a"]:
-    """Chances of the arms by their scores."""
-    found = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(found / found.sum(axis=-1, keepdims=True))
+def drawn(
+    rng: np.random.Generator, chances: Float[np.ndarray, "s *k a"], kind: Int[np.ndarray, "m"]
+) -> Int[np.ndarray, "m *k"]:
+    """An arm by its chances, for each round's kind of user (and each place)."""
+    below = np.cumsum(chances, axis=-1)[kind]
+    arms = (rng.random(below.shape[:-1])[..., None] >= below).sum(axis=-1)
+    return np.asarray(np.minimum(arms, chances.shape[-1] - 1))
 
 
 def of_items(log: Log) -> Float[np.ndarray, "m a"]:

@@ -22,6 +22,7 @@ interval over seeds does not hold 0 either.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from jaxtyping import Array, Float, Key
 from rich.console import Console
 from rich.table import Table
 
-from experiments.before_after import parts
+from experiments.before_after import NO_SAY, parts
 from experiments.cli import main, named, parse_options
 from experiments.logged_users import FIXED, declared, ranked
 from experiments.offline_rl_value import METRICS, values
@@ -46,12 +47,13 @@ from rec_jax.evaluate.significance import pair_records, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies import reinforce
 from rec_jax.policies.policy_gradient import Logits, PolicyGradient, by_chance, make
-from rec_jax.policies.training import kept, name_of, train
+from rec_jax.policies.training import name_of, train
 from rec_jax.randomness import device_key
 from rec_jax.simulate.fitting import Fit, fit
 from rec_jax.simulate.logged_users import LoggedUsers
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.plots import picture
+from rec_jax.train.checkpoints import Checkpoints
 
 ITEMS = 10
 WORLDS: dict[str, tuple[list[float], list[float], int]] = {
@@ -154,7 +156,6 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     told("fitting users")
     fitted, _ = fit(dataset, options.fit)
     learns, test = (LoggedUsers(part) for part in parts(fitted, options.test_share, options.fit.seed))
-    identity = name_of(options, dataset.fingerprint, "seeds", "sessions", "runs", "out", "data_dir")
 
     def log(seen: Any) -> Float[Array, "n c"]:
         return options.sharpness * test.popular(seen)
@@ -169,11 +170,11 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     for name, (agent, behaviour) in learners(options.agent, test.slate, log).items():
         made = make(agent, learns, behaviour)
         init, chunk = jax.jit(made.init), jax.jit(made.chunk, donate_argnums=0)
-        each[name] = []
+        each[name], identity = [], name_of(options, name, agent, dataset.fingerprint, without=NO_SAY)
         for seed in range(1, options.seeds + 1):
             told(f"{name}, seed {seed} of {options.seeds}")
             first, key = init(device_key(seed, "reinforce, init")), device_key(seed, "reinforce, train")
-            with kept(options.runs / f"{name.replace(', ', '-').replace(' ', '-')}-{identity}-s{seed}") as store:
+            with closing(Checkpoints(options.runs / f"{identity}-s{seed}")) as store:
                 params = train(first, chunk, key, options.steps, store=store).params
             each[name].append(values(test, serve, params, options.sessions))
     # A session without a click has no share of likes, and is left out of that metric in every policy compared.

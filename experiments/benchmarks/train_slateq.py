@@ -1,6 +1,6 @@
 """Seconds until SlateQ's policies have learnt from 300,000 steps of users, as the paper's did, and what they earn then.
 
-    python -m experiments.benchmarks.train_slateq                (about 5 minutes on 2 cores)
+    python -m experiments.benchmarks.train_slateq                (about 2 minutes on 2 cores)
 
 Policies are those of the paper's table (`papers_repro/slateq`) under the logit choice model, each trained from nothing
 in a process of its own: imports are not counted, compilation and one score on 2,000 validation users are. RecSim's own

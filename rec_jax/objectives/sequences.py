@@ -117,8 +117,10 @@ def build_sequences(
         place = step * batch_size + jnp.arange(batch_size)
         which = permuted(epoch_key, jnp.minimum(place, n - 1), n)
         user, length = data.readers[which], module.reads + 1
-        window_key = jax.random.fold_in(jax.random.fold_in(epoch_key, 0), step)
-        past = read(data, user, length, window(data, window_key, user, length) if windows else None)
+        end = None
+        if windows:
+            end = window(data, jax.random.fold_in(jax.random.fold_in(epoch_key, 0), step), user, length)
+        past = read(data, user, length, end)
         found = draw(data, jax.random.fold_in(epoch_key, step + 1), past, place < n)
         counts = (found.target >= 0).sum(axis=1) * found.weight
         return found.replace(weight=found.weight * (batch_size / counts.sum()))  # type: ignore[attr-defined]

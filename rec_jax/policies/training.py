@@ -3,9 +3,7 @@
 Checked on a training that is a count (tests/policies/test_training.py).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -58,17 +56,8 @@ def step_of(state: Any) -> int:
     return int(np.asarray(jax.device_get(state.step)).flat[0])
 
 
-def name_of(options: Any, data: str, *without: str) -> str:
-    """A name for the trainings under these options, but for those `without` a say in them, on data of that
-    fingerprint."""
-    return short_hash({**to_json(options, hashed), "fingerprint": data}, *without)
-
-
-@contextmanager
-def kept(folder: Path | None) -> Iterator[Checkpoints | None]:
-    """The checkpoints in a folder, all of them on disk when the block ends; None without a folder."""
-    if folder is None:
-        yield None
-        return
-    with closing(Checkpoints(folder)) as store:
-        yield store
+def name_of(options: Any, *others: Any, without: tuple[str, ...] = ()) -> str:
+    """A name for the trainings under these options, but for those `without` a say in them, and under all else that
+    decides them: agents, worlds, the data's fingerprint."""
+    told = {name: value for name, value in to_json(options, hashed).items() if name not in without}
+    return short_hash({"options": told, "others": to_json(others, hashed)})

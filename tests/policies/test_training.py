@@ -1,5 +1,6 @@
 """Training in chunks, on one that is a count: cut off and gone on with, by seed, and where it diverges."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from flax import struct
 
 from rec_jax.errors import Diverged
 from rec_jax.policies.slateq import SlateQ
-from rec_jax.policies.training import kept, name_of, train
+from rec_jax.policies.training import name_of, train
+from rec_jax.train.checkpoints import Checkpoints
 
 KEY = jax.random.key(0)
 
@@ -55,18 +57,16 @@ def test_what_was_cut_off_goes_on_and_what_is_done_is_not_made_again(tmp_path: P
         if step == 8:  # heard before it is saved
             raise CutOffError
 
-    with pytest.raises(CutOffError), kept(tmp_path / "run") as store:
+    with pytest.raises(CutOffError), closing(Checkpoints(tmp_path / "run")) as store:
         train(first(seeds), chunk, KEY, 10, every=4, store=store, heard=cut)
     for expected in ([8, 10], []):
         heard = list[int]()
-        with kept(tmp_path / "run") as store:
+        with closing(Checkpoints(tmp_path / "run")) as store:
             state = train(
                 first(seeds), chunk, KEY, 10, every=4, store=store, heard=lambda step, of, to=heard: to.append(step)
             )
         assert heard == expected
         assert set(jnp.ravel(state.params["sum"]).tolist()) == {55.0}
-    with kept(None) as store:
-        assert store is None
 
 
 def test_a_parameter_that_is_not_finite_ends_it(tmp_path: Path) -> None:
@@ -74,15 +74,15 @@ def test_a_parameter_that_is_not_finite_ends_it(tmp_path: Path) -> None:
         after = chunk(state, key, steps)
         return after.replace(params={"sum": jnp.where(after.step > 4, jnp.nan, after.params["sum"])})  # type: ignore[attr-defined]
 
-    with pytest.raises(Diverged, match="NaN or infinite by step 8"), kept(tmp_path / "run") as store:
+    with pytest.raises(Diverged, match="NaN or infinite by step 8"), closing(Checkpoints(tmp_path / "run")) as store:
         train(first(), bad, KEY, 12, every=4, store=store)
-    with kept(tmp_path / "run") as store:
-        assert store is not None
+    with closing(Checkpoints(tmp_path / "run")) as store:
         assert store.latest == 4
 
 
 def test_names_tell_what_has_a_say_and_the_data() -> None:
     agent = SlateQ()
-    names = {name_of(agent, "a"), name_of(agent, "b"), name_of(SlateQ(discount=0.5), "a")}
-    assert len(names) == 3
-    assert name_of(agent, "a", "discount") == name_of(SlateQ(discount=0.5), "a", "discount")
+    other = SlateQ(discount=0.5)
+    names = {name_of(agent, "a"), name_of(agent, "b"), name_of(other, "a"), name_of(agent, other), name_of(agent)}
+    assert len(names) == 5
+    assert name_of(agent, "a", without=("discount",)) == name_of(other, "a", without=("discount",))
