@@ -50,16 +50,17 @@ class Part:
     reused: bool
 
 
-def system(name: str, base: Experiment) -> System:
+def system(name: str, base: Experiment, common: str = "") -> System:
     """'ease', or 'ials:factors=192,reg=0.007' for hyper-parameters that are given and not tuned.
 
-    Data, protocol and validation are those of `base`. InputError: unknown names or fields, or values of another type.
+    Data, protocol and validation are those of `base`. `common`: what else is given, in the same form, and not part of
+    the name; where the name says otherwise, that holds. InputError: unknown names or fields, or values of another type.
     """
     model, _, given = name.partition(":")
     experiment = registry.experiment(model, data=base.data, columns=base.columns, preparation=base.preparation)
     stopping = dataclasses.replace(experiment.stopping, metric=base.stopping.metric, rule=base.stopping.rule)
     experiment = dataclasses.replace(experiment, protocol=base.protocol, stopping=stopping)
-    for change in filter(None, given.split(",")):
+    for change in filter(None, f"{common},{given}".split(",")):
         field, equals, text = change.partition("=")
         if not equals:
             raise InputError(f"{name}: expected FIELD=VALUE after the colon, found {change!r}")
@@ -69,7 +70,7 @@ def system(name: str, base: Experiment) -> System:
             value = text
         path = field if "." in field else f"architecture.{field}"
         experiment = changed(experiment, {path: value})
-    return System(name, experiment, {"trials": 0, "given": given} if given else None)
+    return System(name, experiment, {"trials": 0, "given": given} if given or common else None)
 
 
 def tuned(found: System, trials: int, problem: Problem, runtime: Runtime, show: Show, tell: Tell) -> System:
@@ -236,12 +237,14 @@ def compare(
     show: Show = lambda stage, progress: None,
     tell: Tell = lambda line: None,
     pairs: Sequence[tuple[str, str]] = (),
+    common: str = "",
 ) -> dict[str, Any]:
-    """Tune, run and test every system of `names` (as `system` reads them), and besides the `pairs` of these names.
+    """Tune, run and test every system of `names` (as `system` reads them, with what they have in `common`), and besides
+    the `pairs` of these names.
 
     InputError: as `run` and `tune`.
     """
-    found = [system(name, base) for name in names]
+    found = [system(name, base, common) for name in names]
     if len({s.label for s in found}) < max(2, len(found)):
         raise InputError(f"--models {' '.join(names)}: expected two or more, each once")
     done: dict[str, tuple[System, list[Part]]] = {}
@@ -261,4 +264,4 @@ def compare(
                 + " (there already)" * parts[-1].reused
             )
         done[each.label] = (chosen, parts)
-    return summary(done, problem, runtime, pairs)
+    return summary(done, problem, runtime, pairs) | ({"common": common} if common else {})

@@ -15,7 +15,7 @@ BIASES = ((False, False), (True, False), (True, True), (False, True))
 def system(positions: str, distance: bool, time: bool) -> str:
     """An HSTU with those biases."""
     biases = f"position_bias={str(distance).lower()},time_bias={str(time).lower()}"
-    return f"hstu:max_length=50,width=64,blocks=1,positions={positions},{biases}"
+    return f"hstu:positions={positions},{biases}"
 
 
 ABLATION = Ablation(
@@ -32,6 +32,7 @@ ABLATION = Ablation(
         for positions in ("none", "first")
     },
     data="beauty",
+    common="max_length=50,width=64,blocks=1,stopping.patience=5",
 )
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ SASRec with positions from the first event read and from the last, and GRU4Rec, 
 is not learnt from either: of MovieLens-100K an epoch has 9,430 targets with 10 events, 83,290 with 200.
 """
 
-from experiments.ablations.switches import Ablation, ablate
+from experiments.ablations.switches import WHOLE, Ablation, ablate
 from experiments.cli import main
 
 LENGTHS = (10, 25, 50, 100, 200)
-LOSS = "loss.loss=softmax,loss.exclude_positives=false"
 
 ABLATION = Ablation(
     "length",
@@ -18,11 +17,12 @@ ABLATION = Ablation(
     "events read",
     {
         f"SASRec, positions from the {positions}": {
-            str(n): f"sasrec:max_length={n},positions={positions},{LOSS}" for n in LENGTHS
+            str(n): f"sasrec:max_length={n},positions={positions}" for n in LENGTHS
         }
         for positions in ("first", "last")
     }
     | {"GRU4Rec": {str(n): f"gru4rec:max_length={n}" for n in LENGTHS}},
+    common=WHOLE,
 )
 
 if __name__ == "__main__":

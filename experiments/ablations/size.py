@@ -5,7 +5,7 @@ python -m experiments.ablations.size --seeds 3                    (about 40 minu
 1 to 4 blocks of widths 16 to 128, trained by cross-entropy over the whole catalogue.
 """
 
-from experiments.ablations.switches import Ablation, ablate
+from experiments.ablations.switches import WHOLE, Ablation, ablate
 from experiments.cli import main
 
 BLOCKS, WIDTHS = (1, 2, 4), (16, 32, 64, 128)
@@ -13,8 +13,7 @@ BLOCKS, WIDTHS = (1, 2, 4), (16, 32, 64, 128)
 
 def system(blocks: int, width: int) -> str:
     """A SASRec of that size."""
-    size = f"blocks={blocks},width={width}"
-    return f"sasrec:{size},loss.loss=softmax,loss.exclude_positives=false"
+    return f"sasrec:blocks={blocks},width={width}"
 
 
 ABLATION = Ablation(
@@ -25,6 +24,7 @@ ABLATION = Ablation(
         f"{blocks} block{'s' * (blocks > 1)}": {str(width): system(blocks, width) for width in WIDTHS}
         for blocks in BLOCKS
     },
+    common=WHOLE,
 )
 
 if __name__ == "__main__":

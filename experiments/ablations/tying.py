@@ -5,23 +5,22 @@ python -m experiments.ablations.tying --seeds 3                   (about 25 minu
 SASRec and GRU4Rec, by width, trained by cross-entropy over the whole catalogue.
 """
 
-from experiments.ablations.switches import Ablation, ablate
+from experiments.ablations.switches import WHOLE, Ablation, ablate
 from experiments.cli import main
 
 WIDTHS = (16, 64)
-MODELS = {"SASRec": ("sasrec", ",loss.exclude_positives=false"), "GRU4Rec": ("gru4rec", "")}
+MODELS = {"SASRec": "sasrec", "GRU4Rec": "gru4rec"}
 
 ABLATION = Ablation(
     "tying",
     "tied and own vectors of items",
     "width",
     {
-        f"{label}, {'tied' if tied else 'own'}": {
-            str(w): f"{name}:width={w},tied={str(tied).lower()},loss.loss=softmax{more}" for w in WIDTHS
-        }
-        for label, (name, more) in MODELS.items()
+        f"{label}, {'tied' if tied else 'own'}": {str(w): f"{name}:width={w},tied={str(tied).lower()}" for w in WIDTHS}
+        for label, name in MODELS.items()
         for tied in (True, False)
     },
+    common=WHOLE,
 )
 
 if __name__ == "__main__":

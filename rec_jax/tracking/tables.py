@@ -134,6 +134,11 @@ def notes(record: Mapping[str, Any]) -> list[str]:
         f"very test split; paired randomisation test over users, {record['resamples']:,} resamples, Holm-adjusted over "
         "the column, 5 %.",
     ]
+    if common := record.get("common"):
+        lines += [
+            "",
+            f"Of all: `{common}`; the rest is as their names say, or the models' own default. Nothing is tuned.",
+        ]
     if short:
         lines += [
             "",

@@ -20,7 +20,7 @@ ALL = [bias.ABLATION, length.ABLATION, loss.ABLATION, size.ABLATION, tying.ABLAT
 @pytest.mark.parametrize("ablation", ALL, ids=lambda a: a.name)
 def test_every_system_differs_from_the_others_and_can_be_run(ablation: Ablation) -> None:
     base = experiment("popularity", data=ablation.data, protocol=Protocol())
-    found = {system(name, base).experiment for name in ablation.systems}
+    found = {system(name, base, ablation.common).experiment for name in ablation.systems}
     assert len(found) == len(ablation.systems) == sum(len(line) for line in ablation.lines.values())
     for each in found:
         check(each, Runtime())
@@ -36,20 +36,23 @@ def test_a_pair_is_one_step_of_the_switch() -> None:
 
 
 def test_an_ablation_draws_its_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = "width=8,max_length=8,blocks=1,optimization.batch_size=16,stopping.patience=2"
-    name = "sasrec:{}," + small
-    lines = {label: {"8": name.format(f"positions={p}")} for label, p in (("first", "first"), ("none", "none"))}
+    small = "width=8,max_length=8,blocks=1,positions=last,optimization.batch_size=16,stopping.patience=2"
+    lines = {label: {"8": f"sasrec:positions={p}"} for label, p in (("first", "first"), ("none", "none"))}
     csv = write_small_csv(tmp_path / "log.csv")
     flags = ["--seeds", "2", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--data", str(csv)]
     flags += ["--candidates", "full", "--k", "3", "--metric", "ndcg@3", "--bootstrap", "50", "--no-progress"]
-    ablate(Ablation("x", "a title", "an axis", lines), flags, "what it is")
+    ablate(Ablation("x", "a title", "an axis", lines, common=small), flags, "what it is")
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["ablation"] == {"axis": "an axis", "lines": lines}
+    assert record["common"] == small
+    trained = [of["experiment"]["architecture"] for of in record["systems"].values()]
+    assert [(of["width"], of["positions"]) for of in trained] == [(8, "first"), (8, "none")]
     assert all(len(line["seeds"]) == 2 for line in record["systems"].values())
     assert [(of["first"], of["second"]) for of in record["pairs"]] == [(lines["none"]["8"], lines["first"]["8"])]
     table = (tmp_path / "out" / "table.md").read_text()
     assert "the best system on this very test split" in table
     assert "Pairs that differ by one step" in table
+    assert f"Of all: `{small}`" in table
     assert (tmp_path / "out" / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert "written to" in capsys.readouterr().out
     assert switches.Options().data == ""
