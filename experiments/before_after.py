@@ -29,6 +29,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,10 +48,11 @@ from rec_jax.data.registry import DEFAULT_FOLDER, load
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.significance import pair_records, seed_interval
+from rec_jax.fields import added
 from rec_jax.files import write_json
-from rec_jax.policies.slateq import SlateQ, make
+from rec_jax.policies.slateq import Agent, SlateQ, make
 from rec_jax.policies.slateq import named as slateq
-from rec_jax.policies.training import name_of, train
+from rec_jax.policies.training import Placed, name_of, placed, train
 from rec_jax.randomness import device_key, host_rng
 from rec_jax.simulate.base import Response, State
 from rec_jax.simulate.episodes import Act, course
@@ -59,6 +61,7 @@ from rec_jax.simulate.logged_users import LoggedUsers
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.plots import picture
 from rec_jax.train.checkpoints import Checkpoints
+from rec_jax.train.devices import share_cores
 
 METRICS = ("ctr", "reward", "return", "precision", "recall", "f1")
 BEFORE, AFTER = "SlateQ before", "SlateQ after"
@@ -86,6 +89,8 @@ class Options:
     """Of each test user, for each seed."""
     test_share: float = 0.2
     """Share of the users that training does not see."""
+    devices: int = added(1)
+    """Devices to train on, which share users and batches."""
     data_dir: Path = DEFAULT_FOLDER
     """Folder of the data sets."""
     runs: Path = Path("runs/before_after/trainings")
@@ -164,15 +169,14 @@ def parts(fitted: Fitted, share: float, seed: int) -> tuple[Fitted, Fitted]:
     return fitted.of_users(np.sort(order[cut:])), fitted.of_users(np.sort(order[:cut]))
 
 
-def trained(agent: SlateQ, world: LoggedUsers, steps: int, seed: int, folder: Path) -> tuple[Any, Any]:
+def trained(on: Placed[Agent], steps: int, seed: int, folder: Path) -> tuple[Any, Any]:
     """(parameters before, after). What was saved in the folder is gone on with. Raises Diverged where they are not
     finite."""
-    made = make(agent, world, world.weights)
-    state = jax.jit(made.init)(device_key(seed, "init"))
-    before = jax.tree.map(jnp.copy, state.params)
-    chunk = jax.jit(made.chunk, donate_argnums=0)
+    state = on.init(device_key(seed, "init"))
+    before = jax.tree.map(jnp.copy, on.one(state).params)
     with closing(Checkpoints(folder)) as store:
-        return before, train(state, chunk, device_key(seed, "train"), steps // agent.users, store=store).params
+        after = train(state, on.chunk, device_key(seed, "train"), steps, store=store, put=on.put)
+    return before, on.one(after).params
 
 
 def run(options: Options, told: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
@@ -186,12 +190,13 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     users = len(test.fitted.user)
     who = jnp.repeat(jnp.arange(users, dtype=jnp.int32), options.sessions)
     fixed, learnt = ranked(test), make(agent, test, test.weights).act
+    on = placed(agent, partial(make, simulator=learns, weigh=learns.weights), options.devices)
     play = jax.jit(sessions, static_argnums=(0, 1))
     values: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in POLICIES}
     coverage: dict[str, list[float]] = {name: [] for name in POLICIES}
     for seed in range(1, options.seeds + 1):
         told(f"training, seed {seed} of {options.seeds}")
-        before, after = trained(agent, learns, options.steps, seed, options.runs / f"{identity}-s{seed}")
+        before, after = trained(on, options.steps // agent.users, seed, options.runs / f"{identity}-s{seed}")
         systems: dict[str, tuple[Act, Any]] = {
             name: (fixed, jnp.asarray(FIXED[name], jnp.float32)) for name in POLICIES if name in FIXED
         }
@@ -224,7 +229,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         },
         "tests": pair_records(values, PAIRS, RESAMPLES),
         "code": code,
-        "machine": machine(len(jax.devices())),
+        "machine": machine(options.devices),
     }
 
 
@@ -260,6 +265,7 @@ def script(argv: Sequence[str]) -> None:
             f"--seeds {options.seeds} --sessions {options.sessions} --steps {options.steps}: expected at least 1 of "
             f"the first two, and {AGENT.users} steps"
         )
+    share_cores(options.devices)
     console = Console()
     with console.status("loading") as status:
         record = run(options, lambda name: status.update(name))

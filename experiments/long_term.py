@@ -36,14 +36,16 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli import main
+from rec_jax.data.rewards import Reward, Signal
 from rec_jax.errors import InputError
 from rec_jax.evaluate.over_time import diversity, mean_over_time, novelty
 from rec_jax.evaluate.significance import pair_records, seed_interval
+from rec_jax.fields import added
 from rec_jax.files import write_json
 from rec_jax.policies.fixed import best, random_slates
-from rec_jax.policies.rewards import Reward, Rewarded, Signal
+from rec_jax.policies.rewards import Rewarded
 from rec_jax.policies.slateq import SlateQ, make
-from rec_jax.policies.training import name_of, train
+from rec_jax.policies.training import name_of, placed, train
 from rec_jax.randomness import device_key
 from rec_jax.simulate.base import Observation, Response, Simulator
 from rec_jax.simulate.episodes import Act, course
@@ -52,6 +54,7 @@ from rec_jax.simulate.long_term_satisfaction import LongTermSatisfaction, Users
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.plots import picture
 from rec_jax.train.checkpoints import Checkpoints
+from rec_jax.train.devices import share_cores
 
 DISCOUNTS = (0.0, 0.3, 0.5, 0.7, 0.9, 0.99)
 SENSITIVITY = {"sensitive": 0.1, "recsim": 0.01}
@@ -77,6 +80,8 @@ class Options:
     """Test users, the same for all policies, and as many validation users, by whom the best are chosen."""
     seed: int = 1
     """The first seed; the validation and test users are those of seed 0."""
+    devices: int = added(1)
+    """Devices to train on, which share users and batches."""
     runs: Path = Path("runs/long_term/trainings")
     """Folder of the trainings: one that was cut off goes on, and none is made twice."""
     out: Path = Path("runs/long_term")
@@ -156,13 +161,12 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         name = f"discount {discount:g}"
         told(name)
         of = agent(discount)
-        made = make(of, inside, always_clicked)
-        states = jax.jit(jax.vmap(made.init))(keys)
-        learn = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)), donate_argnums=0)
+        on = placed(of, partial(make, simulator=inside, weigh=always_clicked), options.devices, seeds=True)
         identity = name_of(options, of, inside, without=("users", "runs", "out"))
         with closing(Checkpoints(options.runs / identity)) as store:
-            params = train(states, learn, keys, -(-options.steps // of.users), store=store).params
-        score = jax.jit(lambda params, key, made=made: scored(world, inside, made.act, params, key, options.users))
+            steps = -(-options.steps // of.users)
+            params = on.one(train(on.init(keys), on.chunk, keys, steps, store=store, put=on.put)).params
+        score = jax.jit(lambda params, key, act=on.made.act: scored(world, inside, act, params, key, options.users))
         by_seed = [jax.tree.map(lambda x, i=i: x[i], params) for i in range(options.seeds)]
         each = [jax.device_get(score(of_seed, key)) for of_seed in by_seed]
         valid[name] = float(np.mean([score(of_seed, others).returns.mean() for of_seed in by_seed]))
@@ -181,7 +185,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         "tests": tests_of(returns, top, ceiling),
         **settings,
         "code": code,
-        "machine": machine(len(jax.devices())),
+        "machine": machine(options.devices),
     }
 
 
@@ -241,6 +245,7 @@ def script(argv: Sequence[str]) -> None:
         raise InputError(
             f"--seeds {options.seeds} --steps {options.steps} --users {options.users}: expected at least 1, 1 and 2"
         )
+    share_cores(options.devices)
     console = Console()
     with console.status("learning") as status:
         record = run(options, lambda name: status.update(name))

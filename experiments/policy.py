@@ -21,7 +21,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
-import jax
 import numpy as np
 import tyro
 from rich.console import Console
@@ -35,7 +34,7 @@ from rec_jax.evaluate.report import intervals
 from rec_jax.fields import added
 from rec_jax.files import make_folder, read_json, read_lines, write_json, write_lines
 from rec_jax.policies.slateq import Agent, SlateQ, Weigh, make, named
-from rec_jax.policies.training import train
+from rec_jax.policies.training import Placed, placed, train
 from rec_jax.randomness import device_key
 from rec_jax.simulate.choice import Cascade, ChoiceModel, Logit, Proportional
 from rec_jax.simulate.episodes import Act, Episodes, many_episodes
@@ -44,7 +43,7 @@ from rec_jax.simulate.interest_evolution import InterestEvolution
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.weights_and_biases import Tracker
 from rec_jax.train.checkpoints import Checkpoints
-from rec_jax.train.devices import AXIS, Devices, select
+from rec_jax.train.devices import share_cores
 
 CHOICES: dict[str, ChoiceModel] = {"logit": Logit(), "proportional": Proportional(), "cascade": Cascade()}
 World: TypeAlias = InterestEvolution | Remembering
@@ -166,9 +165,9 @@ def run(
 
 def learn(experiment: PolicyExperiment, told: Told, folder: Path | None, devices: int = 1) -> Learned:
     """Train a policy of SlateQ's. Parameters and errors as in `run`."""
-    curve, training = list[dict[str, float]](), _training(experiment, devices)
+    curve, training = list[dict[str, float]](), _placed(experiment.agent, experiment.world, devices)
     with _saved(folder, experiment, devices) as saved:
-        return Learned(training.act, _trained(experiment, training, curve, told, saved), curve)
+        return Learned(training.made.act, _trained(experiment, training, curve, told, saved), curve)
 
 
 class Saved(NamedTuple):
@@ -193,37 +192,14 @@ def _saved(folder: Path | None, experiment: PolicyExperiment, devices: int) -> I
         yield Saved(store, folder / "curve.jsonl")
 
 
-class Training(NamedTuple):
-    """The agent's functions on one device or on several, whose states then have an axis of devices first."""
-
-    act: Act
-    init: Callable[[Any], Any]
-    chunk: Callable[[Any, Any, Any], Any]
-    put: Callable[[Any], Any]
-    """A state of the host's, back where it was."""
-    one: Callable[[Any], Any]
-    """The state, or one device's."""
-
-
-def _training(experiment: PolicyExperiment, devices: int) -> Training:
-    """On `devices` devices. InputError: there are not so many, or they cannot share users and batches evenly."""
-    agent, world = experiment.agent, experiment.world
-    if devices == 1:
-        made, init, chunk = _compiled(agent, world)
-        return Training(made.act, init, chunk, jax.device_put, lambda state: state)
-    for name in ("users", "batch"):
-        if (total := getattr(agent, name)) % devices:
-            raise InputError(f"--{name} {total} cannot be shared evenly by {devices} devices")
-    shared = select(devices, agent.batch)
-    part = dataclasses.replace(agent, users=agent.users // devices, batch=agent.batch // devices)
-    made = make(part, world, _weights(world), AXIS)
-    chunk = shared.launch(made.chunk, replicated=(True, False, False), donate=(0,))
-    put = shared.launch(lambda state: state, replicated=(True,))
-    return Training(made.act, partial(shared.begin, made.init), chunk, put, Devices.one)
+@lru_cache(maxsize=4)
+def _placed(agent: SlateQ, world: World, devices: int) -> Placed[Agent]:
+    """The agent's functions, compiled once for all seeds. InputError: as `placed`."""
+    return placed(agent, partial(make, simulator=world, weigh=_weights(world)), devices)
 
 
 def _trained(
-    experiment: PolicyExperiment, on: Training, curve: list[dict[str, float]], told: Told, saved: Saved | None
+    experiment: PolicyExperiment, on: Placed[Agent], curve: list[dict[str, float]], told: Told, saved: Saved | None
 ) -> Any:
     """The parameters after all steps; `curve` grows by a score each `every` steps."""
     world, many = experiment.world, experiment.agent.users
@@ -231,7 +207,7 @@ def _trained(
 
     def heard(step: int, state: Any) -> None:
         now = on.one(state)
-        means = _means(scored(world, on.act, now.params, "valid", experiment.valid_users))
+        means = _means(scored(world, on.made.act, now.params, "valid", experiment.valid_users))
         # A score whose state was not saved in time comes again.
         curve[:] = [point for point in curve if point["steps"] < step * many]
         curve.append({"steps": step * many, "loss": float(now.loss), **means})
@@ -250,13 +226,6 @@ def _trained(
         heard=heard,
     )
     return on.one(state).params
-
-
-@lru_cache(maxsize=4)
-def _compiled(agent: SlateQ, world: World) -> tuple[Agent, Any, Any]:
-    """The agent and its compiled functions, one for all seeds."""
-    made = make(agent, world, _weights(world))
-    return made, jax.jit(made.init), jax.jit(made.chunk, donate_argnums=0)
 
 
 def _weights(world: World) -> Weigh:
@@ -301,6 +270,7 @@ class Options:
 def script(argv: Sequence[str]) -> None:
     """Train, score, write, print."""
     options = tyro.cli(Options, args=list(argv), prog="python -m experiments.policy", description=__doc__, config=FLAT)
+    share_cores(options.devices)
     console, experiment = Console(), options.experiment
     folder = options.runs / experiment.name
     if folder.exists() and not options.resume:

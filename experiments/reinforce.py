@@ -24,6 +24,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +45,18 @@ from rec_jax.data.registry import DEFAULT_FOLDER, load
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.significance import pair_records, seed_interval
+from rec_jax.fields import added
 from rec_jax.files import write_json
 from rec_jax.policies import reinforce
 from rec_jax.policies.policy_gradient import Logits, PolicyGradient, by_chance, make
-from rec_jax.policies.training import name_of, train
+from rec_jax.policies.training import name_of, placed, train
 from rec_jax.randomness import device_key
 from rec_jax.simulate.fitting import Fit, fit
 from rec_jax.simulate.logged_users import LoggedUsers
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.plots import picture
 from rec_jax.train.checkpoints import Checkpoints
+from rec_jax.train.devices import share_cores
 
 ITEMS = 10
 WORLDS: dict[str, tuple[list[float], list[float], int]] = {
@@ -88,6 +91,8 @@ class Options:
     """On which policies are scored."""
     test_share: float = 0.2
     """Share of the users that training does not see."""
+    devices: int = added(1)
+    """Devices to train on, which share users."""
     data_dir: Path = DEFAULT_FOLDER
     """Folder of the data sets."""
     runs: Path = Path("runs/reinforce/trainings")
@@ -168,15 +173,14 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         each[name] = [values(test, rank, jnp.asarray(FIXED[name], jnp.float32), options.sessions)]
     each["the log's"] = [values(test, by_chance(log, test.slate), None, options.sessions)]
     for name, (agent, behaviour) in learners(options.agent, test.slate, log).items():
-        made = make(agent, learns, behaviour)
-        init, chunk = jax.jit(made.init), jax.jit(made.chunk, donate_argnums=0)
+        on = placed(agent, partial(make, simulator=learns, behaviour=behaviour), options.devices)
         each[name], identity = [], name_of(options, name, agent, dataset.fingerprint, without=NO_SAY)
         for seed in range(1, options.seeds + 1):
             told(f"{name}, seed {seed} of {options.seeds}")
-            first, key = init(device_key(seed, "reinforce, init")), device_key(seed, "reinforce, train")
+            first, key = on.init(device_key(seed, "reinforce, init")), device_key(seed, "reinforce, train")
             with closing(Checkpoints(options.runs / f"{identity}-s{seed}")) as store:
-                params = train(first, chunk, key, options.steps, store=store).params
-            each[name].append(values(test, serve, params, options.sessions))
+                state = train(first, on.chunk, key, options.steps, store=store, put=on.put)
+            each[name].append(values(test, serve, on.one(state).params, options.sessions))
     # A session without a click has no share of likes, and is left out of that metric in every policy compared.
     means = {name: {m: np.mean([of[m] for of in seeds], axis=0) for m in METRICS} for name, seeds in each.items()}
     return {
@@ -199,7 +203,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         },
         "tests": pair_records(each, PAIRS, 10_000),
         "code": code,
-        "machine": machine(len(jax.devices())),
+        "machine": machine(options.devices),
     }
 
 
@@ -235,6 +239,7 @@ def script(argv: Sequence[str]) -> None:
             f"--steps {options.steps} --seeds {options.seeds} --sessions {options.sessions} --sharpness "
             f"{options.sharpness:g}: expected at least 1 of the first two, 2 sessions, and a sharpness of at least 0"
         )
+    share_cores(options.devices)
     console = Console()
     with console.status("loading") as status:
         record = run(options, lambda name: status.update(name))

@@ -109,8 +109,9 @@ def by_chance(logits: Logits, k: int) -> Act:
     return lambda params, key, seen: drawn(logits(seen), key, k)
 
 
-def make(agent: PolicyGradient, simulator: Simulator, behaviour: Logits | None) -> Learner:
-    """The learner in a simulator. `behaviour`: whose slates are shown while it learns; None: its own.
+def make(agent: PolicyGradient, simulator: Simulator, behaviour: Logits | None, axis: str | None = None) -> Learner:
+    """The learner in a simulator. `behaviour`: whose slates are shown while it learns; None: its own. `axis`: the name
+    of the devices' axis, each of which plays `agent.users` sessions of its own; the gradient is of all.
 
     InputError: a torso, and a simulator that remembers nothing; from `act`, features of another width.
     """
@@ -137,17 +138,22 @@ def make(agent: PolicyGradient, simulator: Simulator, behaviour: Logits | None) 
         action, counts = jnp.maximum(place, 0), place >= 0
         if agent.corrected and behaviour is not None:
             log_beta = of_actions(jax.nn.log_softmax(behaviour(seen)), action)
-        # The mean over steps with a click, which are those that count.
-        gained = jnp.where(counts, gained, 0) * len(place) / jnp.maximum(counts.sum(), 1)
+        # The mean over steps with a click, which are those that count: over all devices, as the gradient is.
+        clicks = counts.mean() if axis is None else jax.lax.pmean(counts.mean(), axis)
+        gained = jnp.where(counts, gained, 0) / jnp.maximum(clicks, 1 / len(place))
         return reinforce.loss(logits(params, seen), action, gained, log_beta, agent.top_k, agent.cap)
 
     def step(state: LearnerState, key: Key[Array, ""]) -> LearnerState:
         key = jax.random.fold_in(key, state.step)
+        if axis is not None:
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis))
         played, live = course(simulator, shown, state.params, key, agent.users, agent.length, watch)
         gained = reinforce.returns(jnp.where(live, played.reward, 0).T, agent.discount).T
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (played.observation, gained))
         place = jnp.where(live, played.place, -1).reshape(-1)
         loss, gradient = jax.value_and_grad(loss_of)(state.params, flat[0], place, flat[1])
+        if axis is not None:
+            loss, gradient = jax.lax.pmean((loss, gradient), axis)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state, loss=loss)  # type: ignore[attr-defined]

@@ -84,9 +84,10 @@ def test_the_script_trains_and_compares(
     monkeypatch.setattr(before_after, "AGENT", small)
     csv = write_small_csv(tmp_path / "small.csv")
     flags = ["--data", str(csv), *FLAGS, "--steps", "80", "--seeds", "2", "--sessions", "2", "--out", str(tmp_path)]
-    flags += ["--runs", str(tmp_path / "trainings")]
+    flags += ["--runs", str(tmp_path / "trainings"), "--devices", "2"]
     before_after.script(flags)
     record = json.loads((tmp_path / "record.json").read_text())
+    assert record["machine"]["devices"] == 2
     assert (record["train_users"], record["test_users"], record["agent"]["target"]) == (24, 6, "T")
     for of in record["policies"].values():
         assert 0 < of["coverage"]["mean"] <= 1

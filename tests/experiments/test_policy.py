@@ -49,7 +49,7 @@ def test_devices_share_users_and_a_training_goes_on_with_as_many(tmp_path: Path)
     assert result["machine"]["devices"] == 2
     alone, _ = policy.run(QUICK)
     assert alone["training"]["curve"] != whole["training"]["curve"]
-    with pytest.raises(InputError, match="--users 8 cannot be shared evenly by 3 devices"):
+    with pytest.raises(InputError, match="users 8 cannot be shared evenly by 3 devices"):
         policy.run(QUICK, devices=3)
 
 

@@ -21,7 +21,7 @@ def test_the_script_writes_what_its_tests_say(
     monkeypatch.setattr(reinforce, "UPDATES", 1500)
     log = write_small_csv(tmp_path / "log.csv")
     sizes = ["--steps", "3", "--seeds", "1", "--sessions", "64", "--out", str(tmp_path / "out")]
-    sizes += ["--runs", str(tmp_path / "trainings")]
+    sizes += ["--runs", str(tmp_path / "trainings"), "--devices", "2"]
     reinforce.script(["--data", str(log), *FLAGS, *SMALL, *sizes])
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     skewed, two = (record["simulations"][name]["learners"] for name in ("skewed", "two at once"))
@@ -33,6 +33,7 @@ def test_the_script_writes_what_its_tests_say(
     assert min(two[TOP_K][0][:2]) > 0.4
     assert sum(two[TOP_K][0][:2]) > 0.97
     assert [len(test["pair"]) for test in record["tests"]] == [2] * (len(reinforce.PAIRS) * len(reinforce.METRICS))
+    assert record["machine"]["devices"] == 2
     assert len(list((tmp_path / "trainings").iterdir())) == 4
     assert set(record["policies"]) > {PLAIN, CORRECTED, TOP_K}
     assert (tmp_path / "out" / "plot.png").stat().st_size > 10_000

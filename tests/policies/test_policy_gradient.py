@@ -3,7 +3,8 @@
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jaxtyping import Array, Key
 from rec_jax.errors import InputError
 from rec_jax.policies.networks import QNetwork
 from rec_jax.policies.policy_gradient import PolicyGradient, drawn, make
+from rec_jax.policies.training import placed
 from rec_jax.simulate.base import Observation, Response
 from rec_jax.simulate.episodes import many_episodes
 from rec_jax.simulate.history import Remembering
@@ -71,22 +73,37 @@ def test_slates_are_drawn_document_by_document() -> None:
         assert seen == pytest.approx(wanted, abs=4 * math.sqrt(wanted / 40_000))
 
 
-@pytest.mark.parametrize("corrected", [True, False])
-def test_the_loss_of_a_step_is_the_formula_over_its_sessions(corrected: bool) -> None:
+@pytest.mark.parametrize(("corrected", "devices"), [(True, 1), (False, 1), (True, 2)])
+def test_the_loss_of_a_step_is_the_formula_over_its_sessions(corrected: bool, devices: int) -> None:
+    """Of all devices, whose clicks are not equally many."""
     world = Paying(slate=2, steps=4, none=0.3)
-    agent = PolicyGradient(layers=(7,), corrected=corrected, top_k=2, cap=1.5, discount=0.8, users=6, length=3)
-    made, key = make(agent, world, log_of), jax.random.key(5)
-    start = jax.jit(made.init)(jax.random.key(1))
-    after = jax.jit(made.chunk)(start, key, jnp.int32(1))
-    # The same sessions, one step after the other.
-    key, state, network = jax.random.fold_in(key, 0), world.reset(key, 6), QNetwork((7,))
+    sizes = {"users": 6 * devices, "length": 3}
+    agent = PolicyGradient(layers=(7,), corrected=corrected, top_k=2, cap=1.5, discount=0.8, **sizes)
+    on, key = placed(agent, partial(make, simulator=world, behaviour=log_of), devices), jax.random.key(5)
+    start = jax.tree.map(jnp.copy, on.one(on.init(jax.random.key(1))))
+    copies = on.chunk(on.init(jax.random.key(1)), key, jnp.int32(1))
+    after, key = on.one(copies), jax.random.fold_in(key, 0)
+    keys = [key] if devices == 1 else [jax.random.fold_in(key, device) for device in range(devices)]
+    terms = [terms_of(world, start.params, each, corrected) for each in keys]
+    assert all(6 < len(of_device) < 18 for of_device in terms)
+    assert len(set(map(len, terms))) == devices
+    together = list(itertools.chain(*terms))
+    assert float(after.loss) == pytest.approx(sum(together) / len(together), rel=1e-4)
+    assert int(after.step) == 1
+    if devices > 1:
+        jax.tree.map(lambda x: np.testing.assert_array_equal(x[0], x[1]), copies.params)
+
+
+def terms_of(world: Paying, params: Any, key: Any, corrected: bool) -> list[float]:
+    """The loss of each click of six sessions, played one step after the other."""
+    state, network = world.reset(key, 6), QNetwork((7,))
     chances, places, rewards = [], [], []
     for t in range(3):
         of_policy, of_users = jax.random.split(jax.random.fold_in(key, t + 1))
         seen = world.observe(state)
         slates = drawn(log_of(seen), of_policy, 2)
         state, response = world.step(of_users, state, slates)
-        chances.append(np.asarray(jax.nn.softmax(network.apply(start.params, seen.user, seen.documents))).tolist())
+        chances.append(np.asarray(jax.nn.softmax(network.apply(params, seen.user, seen.documents))).tolist())
         clicked = np.asarray(response.clicked)
         places.append([int(np.asarray(slates)[u][clicked[u]][0]) if clicked[u].any() else -1 for u in range(6)])
         rewards.append(np.asarray(response.reward).tolist())
@@ -98,9 +115,7 @@ def test_the_loss_of_a_step_is_the_formula_over_its_sessions(corrected: bool) ->
         pi = chances[t][u][place]
         weight = min(pi / float(LOG[place]), 1.5) if corrected else 1.0
         terms.append(-weight * 2 * (1 - pi) * gained * math.log(pi))
-    assert 6 < len(terms) < 18
-    assert float(after.loss) == pytest.approx(sum(terms) / len(terms), rel=1e-4)
-    assert int(after.step) == 1
+    return terms
 
 
 def chances(agent: PolicyGradient, world: Paying, own: bool = False) -> np.ndarray:

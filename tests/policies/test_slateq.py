@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from jaxtyping import Array, Key
 from rec_jax.errors import InputError
 from rec_jax.policies.networks import Torso
 from rec_jax.policies.slateq import AgentState, SlateQ, make, named
+from rec_jax.policies.training import placed
 from rec_jax.simulate.base import Observation, Response, Simulator
 from rec_jax.simulate.choice import Logit, choose
 from rec_jax.simulate.episodes import many_episodes
@@ -140,19 +142,24 @@ def parts(stacked: Any, n: int) -> list[Any]:
     ids=["q", "double, Polyak", "prioritised", "dueling", "ensemble", "sarsa", "sarsa, 3 steps", "myopic"],
 )
 def test_values_are_those_of_whole_slates(agent: SlateQ, policy: str) -> None:
-    made, state = trained(agent)
+    """On average over eight trainings: a single one's are off by .3 to 1.5, and by what differs between machines."""
+    made, keys = make(agent, Small(), Small().weigh), jnp.stack([jax.random.key(seed) for seed in range(8)])
+    start = jax.jit(jax.vmap(made.init))(keys)
+    states = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)))(start, keys, jnp.int32(3000))
+    each = parts(states, 8)
     q, none, slates = exact(policy)
-    found, found_none = learnt(agent, state)
+    found, found_none = (np.mean(of, axis=0) for of in zip(*(learnt(agent, state) for state in each)))
     if agent.dueling:  # a level that moves between the state's value and the mean over documents
         found, found_none = (x - x.mean() for x in (found, found_none))
         q, none = (x - x.mean() for x in (q, none))
-        np.testing.assert_allclose(found, q, atol=0.6)
+        np.testing.assert_allclose(found, q, atol=0.45)
     else:
-        np.testing.assert_allclose(found, q, atol=0.6)
-        np.testing.assert_allclose(found_none, none, atol=0.6)
+        np.testing.assert_allclose(found, q, atol=0.45)
+        np.testing.assert_allclose(found_none, none, atol=0.45)
     if policy == "best":
         seen = Small().observe(World(jnp.arange(SIZE)))
-        assert [set(row) for row in np.asarray(made.act(state.params, jax.random.key(0), seen)).tolist()] == slates
+        acts = [np.asarray(made.act(state.params, keys[0], seen)).tolist() for state in each]
+        assert sum([set(row) for row in act] == slates for act in acts) >= 7
 
 
 def test_the_correction_rises_with_the_steps_of_training() -> None:
@@ -210,14 +217,12 @@ def test_several_seeds_at_once_and_several_devices() -> None:
     many = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)))(states, keys, jnp.int32(60))
     one = jax.jit(made.chunk)(made.init(keys[1]), keys[1], jnp.int32(60))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-3, atol=1e-4), many.params, one.params)
-    spread = make(BASE, world, world.weigh, axis="data")
-    two = jax.devices()[:2]
-    begin = jax.pmap(lambda _, key: spread.init(key), axis_name="data", in_axes=(0, None), devices=two)
-    copies = begin(jnp.zeros(2), jax.random.key(0))
+    on = placed(BASE, partial(make, simulator=world, weigh=world.weigh), 2)
+    copies = jax.device_get(on.init(jax.random.key(0)))
     jax.tree.map(lambda x: np.testing.assert_array_equal(x[0], x[1]), copies.params)
+    assert copies.users.place.shape[:2] == (2, BASE.users // 2)
     assert not np.array_equal(copies.users.place[0], copies.users.place[1])
-    run = jax.pmap(spread.chunk, axis_name="data", in_axes=(0, None, None), devices=two)
-    after = run(copies, jax.random.key(1), jnp.int32(60))
+    after = on.chunk(on.put(copies), jax.random.key(1), jnp.int32(60))
     jax.tree.map(lambda x: np.testing.assert_array_equal(x[0], x[1]), after.params)
     assert not np.array_equal(after.users.place[0], after.users.place[1])
     assert not np.allclose(

@@ -1,17 +1,18 @@
 """Training in chunks, on one that is a count: cut off and gone on with, by seed, and where it diverges."""
 
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import pytest
 from flax import struct
 
-from rec_jax.errors import Diverged
+from rec_jax.errors import Diverged, InputError
 from rec_jax.policies.slateq import SlateQ
-from rec_jax.policies.training import name_of, train
+from rec_jax.policies.training import name_of, placed, train
 from rec_jax.train.checkpoints import Checkpoints
 
 KEY = jax.random.key(0)
@@ -86,3 +87,48 @@ def test_names_tell_what_has_a_say_and_the_data() -> None:
     names = {name_of(agent, "a"), name_of(agent, "b"), name_of(other, "a"), name_of(agent, other), name_of(agent)}
     assert len(names) == 5
     assert name_of(agent, "a", without=("discount",)) == name_of(other, "a", without=("discount",))
+
+
+@dataclass(frozen=True)
+class Agent:
+    users: int = 6
+
+
+class Functions(NamedTuple):
+    init: Any
+    chunk: Any
+
+
+def counting(agent: Agent, *, axis: str | None) -> Functions:
+    """Each device adds its number, from 1, times its users, a step; the parameter is the mean over devices."""
+
+    def more(state: Count, key: Any, steps: Any) -> Count:
+        number = 1 if axis is None else 1 + jax.lax.axis_index(axis)
+        added = steps * number * agent.users + jax.random.key_data(key)[-1].astype(jnp.float32)
+        added = added if axis is None else jax.lax.pmean(added, axis)
+        return Count(state.step + steps, {"sum": state.params["sum"] + added})
+
+    return Functions(lambda key: Count(jnp.int32(0), {"sum": jnp.float32(0)}), more)
+
+
+@pytest.mark.parametrize(("devices", "each"), [(1, 6), (2, 3)])
+def test_devices_share_users_out_and_seeds_train_at_once(tmp_path: Path, devices: int, each: int) -> None:
+    """4 steps of (1 + ... + devices) / devices times each one's users, in two chunks, each of which adds the key."""
+    keys = jnp.stack([jax.random.key(seed) for seed in (0, 5, 7)])
+    on = placed(Agent(), counting, devices, seeds=True)
+    per_step = each * (devices + 1) / 2
+    for steps in (2, 4):  # the second time from what is saved
+        with closing(Checkpoints(tmp_path / "run")) as store:
+            state = train(on.init(keys), on.chunk, keys, steps, every=2, store=store, put=on.put)
+        wanted = [steps * per_step + steps / 2 * seed for seed in (0, 5, 7)]
+        assert on.one(state).params["sum"].tolist() == wanted
+        assert state.params["sum"].tolist() == (wanted if devices == 1 else [wanted] * devices)
+    alone = placed(Agent(), counting, devices)
+    assert alone.one(alone.chunk(alone.init(keys[1]), keys[1], jnp.int32(1))).params["sum"] == per_step + 5
+
+
+def test_what_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(InputError, match="users 6 cannot be shared evenly by 4 devices"):
+        placed(Agent(), counting, 4)
+    with pytest.raises(InputError, match="--devices 99"):
+        placed(Agent(), counting, 99)
