@@ -55,11 +55,12 @@ def test_hash_ignores_seed_and_epochs_and_sees_the_rest() -> None:
 
 
 def test_a_field_that_came_later_is_hashed_where_it_is_not_at_its_default() -> None:
-    """By hand: HSTU's `tied` and the loss's `window` came when runs of HSTU had names."""
+    """By hand: HSTU's `tied`, the loss's `window` and a log's `signals` came when runs of HSTU had names."""
     base = experiment("hstu")
     stored = to_json(base)
     assert stored["architecture"].pop("tied") is True
     assert stored["loss"].pop("window") == "last"
+    assert stored["columns"].pop("signals") == []
     before = {name: value for name, value in stored.items() if name not in ("seed", "epochs")}
     text = json.dumps(before, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert base.hash == hashlib.sha256(text.encode()).hexdigest()[:10]

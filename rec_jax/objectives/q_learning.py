@@ -18,8 +18,9 @@ Where this differs from the paper and its authors' code:
 2. Q' reads without dropout.
 3. A step is of users, and every position of their histories is a transition; the authors draw transitions, of states
    of the last 10 items.
-4. Rewards are ratings, brought to [0, 1] by the least and the greatest of train, or as they are: the paper's .2 for a
-   click and 1 for a purchase are ratings of such a log.
+4. Rewards are ratings, brought to [0, 1] by the least and the greatest of train, or as they are. The paper's, .2 for a
+   click and 1 for a purchase, are those of a log read by `--signals click=.2 purchase=1` (one of both an event, each
+   over the weights' sum: .17 and .83), and so are watch time and any others that were measured.
 5. A negative Q(s, a) counts 0 in SAC's weights: with the sign that the authors leave it, cross-entropy could fall
    without end.
 6. SAC's first phase is counted in epochs (the authors: 15,000 steps), and the learning rate stays after it.

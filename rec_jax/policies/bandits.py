@@ -37,7 +37,7 @@ class Bandit(NamedTuple):
         if outside.any():
             raise InputError(
                 f"reward {found[outside].flat[0]:g}, one of {int(outside.sum()):,} not from {low:g} to {high:g}: the "
-                "rule's bounds hold for no others; bring rewards into that range (rec_jax.policies.rewards)"
+                "rule's bounds hold for no others; bring rewards into that range (rec_jax.data.rewards)"
             )
 
 

@@ -129,3 +129,26 @@ def test_a_broken_parquet_file(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("not parquet")
     with pytest.raises(InputError, match="is not a Parquet file"):
         load(str(tmp_path / "a.parquet"))
+
+
+def test_signals_are_one_rating_from_0_to_1(tmp_path: Path) -> None:
+    """(.2 click + purchase + .5 (seconds - 10) / 40) / 1.7, in plain Python; 70 seconds count as 50."""
+    rows = [(1, 0, 10.0), (1, 1, 30.0), (0, 0, 70.0), (1, 1, 50.0)]
+    lines = [f"{u},{u},{u},{','.join(map(str, row))}" for u, row in enumerate(rows)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,t,click,purchase,seconds", *lines]) + "\n")
+    columns = Columns(time_column="t", signals=("click=.2", "purchase=1", "seconds=.5:10:50:clip"))
+    found = load_own(tmp_path / "log.csv", columns).interactions.rating
+    wanted = [(0.2 * click + bought + 0.5 * (min(s, 50) - 10) / 40) / 1.7 for click, bought, s in rows]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    with pytest.raises(InputError, match=r"log\.csv, line 4, field 'seconds': .* a number from 10 to 50"):
+        load_own(tmp_path / "log.csv", Columns(signals=("seconds=1:10:50",)))
+    with pytest.raises(InputError, match="has no column 'bought'"):
+        load_own(tmp_path / "log.csv", Columns(signals=("bought=1",)))
+    with pytest.raises(InputError, match=r"name the ratings among the signals \(click=1:1:5\)"):
+        load_own(tmp_path / "log.csv", Columns(rating_column="click", signals=("purchase=1",)))
+
+
+@pytest.mark.parametrize("text", ["click", "=1", "click=", "click=a", "click=1:0", "click=1:0:2:clop", "click=1:0:2:3"])
+def test_signals_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected NAME=WEIGHT"):
+        load_own(Path("never read.csv"), Columns(signals=(text,)))

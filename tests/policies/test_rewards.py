@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rec_jax.data.rewards import Reward, Signal
 from rec_jax.errors import InputError
-from rec_jax.policies.rewards import Reward, Rewarded, Signal
+from rec_jax.policies.rewards import Rewarded, of_response
 from rec_jax.simulate.base import Response
 from rec_jax.simulate.interest_evolution import InterestEvolution
 
@@ -24,7 +25,7 @@ def test_a_log_and_a_response_are_rewarded_by_the_formula() -> None:
     found = BOTH.of_log({"click": np.array([1, 0, 1]), "watch_time": np.array([4.0, 0.0, 8.0]), "other": np.ones(3)})
     np.testing.assert_allclose(found, [(0.2 + 0.5) / 1.2, 0, 1], rtol=1e-12)
     np.testing.assert_allclose(
-        BOTH.of_response(answer([[0.0, 4.0], [0.0, 0.0], [8.0, 0.0]])), [(0.2 + 0.5) / 1.2, 0, 1], rtol=1e-6
+        of_response(BOTH, answer([[0.0, 4.0], [0.0, 0.0], [8.0, 0.0]])), [(0.2 + 0.5) / 1.2, 0, 1], rtol=1e-6
     )
 
 
@@ -38,12 +39,12 @@ def test_values_outside_the_declared_range_are_refused_or_told() -> None:
         BOTH.of_log({"click": np.array([1, 1]), "watch_time": np.array([1.0, 9.0])})
     with pytest.raises(InputError, match="row 0: watch_time nan"):
         BOTH.of_log({"click": np.array([1]), "watch_time": np.array([np.nan])})
-    found = np.asarray(BOTH.of_response(answer([[0.0, 9.0], [9.0, 9.0], [8.0, 9.0]])))
+    found = np.asarray(of_response(BOTH, answer([[0.0, 9.0], [9.0, 9.0], [8.0, 9.0]])))
     assert np.isnan(found[0])
     assert found[1:].tolist() == [0, 1]
     clipped = Reward((Signal("watch_time", 1.0, 0.0, 8.0, clip=True),))
     assert clipped.of_log({"watch_time": np.array([-1.0, 9.0])}).tolist() == [0, 1]
-    assert clipped.of_response(answer([[0.0, 9.0], [0.0, 0.0], [4.0, 0.0]])).tolist() == [1, 0, 0.5]
+    assert of_response(clipped, answer([[0.0, 9.0], [0.0, 0.0], [4.0, 0.0]])).tolist() == [1, 0, 0.5]
 
 
 def test_impossible_rewards_are_refused() -> None:
@@ -56,7 +57,7 @@ def test_impossible_rewards_are_refused() -> None:
     with pytest.raises(InputError, match="no signal weighs anything"):
         Reward((Signal("click", 0.0),))
     with pytest.raises(InputError, match="no signal 'watchtime': did you mean watch_time"):
-        Reward((Signal("watchtime"),)).of_response(answer([[0.0, 0.0]] * 3))
+        of_response(Reward((Signal("watchtime"),)), answer([[0.0, 0.0]] * 3))
     with pytest.raises(InputError, match="no signal 'rating'"):
         Reward((Signal("rating"),)).of_log({"click": np.ones(1)})
 
