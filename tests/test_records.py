@@ -1,6 +1,7 @@
 """The committed comparisons: their tables follow from their records, and the records from today's experiments."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,21 @@ import numpy as np
 import pytest
 
 from experiments import before_after, explore, explore_log, long_term, offline_rl, reinforce
+from experiments.ablations import bias, length, loss, size, tying
+from experiments.ablations.switches import Ablation
 from experiments.compare import read_published
 from experiments.logged_users_page import page
-from rec_jax.config import to_json
+from rec_jax.comparison import system
+from rec_jax.config import Protocol, to_json
 from rec_jax.evaluate.off_policy import ESTIMATORS
 from rec_jax.evaluate.significance import holm
-from rec_jax.registry import BASELINES, parse_experiment
+from rec_jax.registry import BASELINES, experiment, parse_experiment
 from rec_jax.tracking.tables import comma_separated, markdown
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "records"
-FOLDERS = sorted(path.parent for path in RECORDS.glob("*/record.json") if "audit" in json.loads(path.read_text()))
+FOLDERS = sorted(path.parent for path in RECORDS.rglob("record.json") if "audit" in json.loads(path.read_text()))
+ABLATIONS = {of.name: of for of in (bias.ABLATION, length.ABLATION, loss.ABLATION, size.ABLATION, tying.ABLATION)}
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -33,7 +38,7 @@ def test_there_are_some() -> None:
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_tables_follow_from_the_record(folder: Path) -> None:
     record = read(folder)
-    assert (folder / "table.md").read_text() == markdown(record, record["published"])
+    assert (folder / "table.md").read_text() == markdown(record, record.get("published"))
     assert (folder / "table.csv").read_text() == comma_separated(record)
     assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
 
@@ -55,10 +60,11 @@ def test_the_record_holds_together(folder: Path) -> None:
         for value in line["values"].values():
             assert value["mean"] == pytest.approx(np.mean(value["by_seed"]), abs=1e-6)
             assert value["users"][0] <= value["mean"] <= value["users"][1]
-    assert len(budgets) == 1  # as many trials for every system that has something to tune
+    # As many trials for every system that has something to tune; of an ablation none has.
+    assert len(budgets) == ("ablation" not in record)
     assert not any(finding["severity"] == "leak" for finding in record["audit"])
     best = max(
-        (label for label, line in record["systems"].items() if line["baseline"]),
+        [label for label, line in record["systems"].items() if line["baseline"]] or record["systems"],
         key=lambda label: record["systems"][label]["values"][record["columns"][1]]["mean"],
     )
     assert record["reference"] == best
@@ -67,6 +73,20 @@ def test_the_record_holds_together(folder: Path) -> None:
         assert holm({label: t["p_randomization"] for label, t in tests.items()}) == pytest.approx(
             {label: t["p_holm"] for label, t in tests.items()}
         )
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS.values(), ids=lambda ablation: ablation.name)
+def test_ablations_are_on_record_as_they_are_today(ablation: Ablation) -> None:
+    record = read(RECORDS / "ablations" / ablation.name)
+    assert (record["title"], record["common"], record["data"]["name"]) == (
+        *(ablation.title, ablation.common, ablation.data),
+    )
+    assert record["ablation"] == {"axis": ablation.axis, "lines": ablation.lines}
+    base = experiment("popularity", data=ablation.data, protocol=Protocol())
+    for name in ablation.systems:
+        was, is_now = record["systems"][name], system(name, base, ablation.common).experiment
+        assert was["experiment"] == to_json(replace(is_now, stopping=parse_experiment(was["experiment"]).stopping))
+    assert [(of["first"], of["second"]) for of in record["pairs"]] == list(ablation.pairs)
 
 
 def test_published_values_are_the_papers() -> None:

@@ -43,7 +43,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "double": {"double": True},
     "dueling": {"dueling": True},
     "target follows slowly": {"target_every": 1, "target_rate": 0.01},
-    "prioritised replay": {"priority": 0.6, "correction_steps": 300_000 // PLAIN.users},
+    "prioritised replay": {"priority": 0.6},
     "bootstrapped, 5 networks": {"ensemble": 5, "explore": 0.0, "explore_last": 0.0},
     "reads 20 steps: dense layer": {"torso": "dnn"},
     "reads 20 steps: GRU": {"torso": "gru"},
@@ -73,6 +73,8 @@ def experiment(part: str, options: Options, seed: int) -> PolicyExperiment:
     """The policy with that part turned. KeyError: no such part."""
     changes = dict(PARTS[part])
     budget = changes.pop("known_budget", False)
+    if "priority" in changes:  # as its authors do: the correction is whole by the last step
+        changes["correction_steps"] = options.steps // PLAIN.users
     return PolicyExperiment(
         "QL-OT-OS",
         dataclasses.replace(PLAIN, **changes),
