@@ -275,6 +275,8 @@ def script(argv: Sequence[str]) -> None:
     folder = options.runs / experiment.name
     if folder.exists() and not options.resume:
         raise InputError(f"{folder}: holds a run already; continue it with --resume, or choose other --runs")
+    if experiment.learns:  # what cannot be made or shared is told before anything is written
+        _placed(experiment.agent, experiment.world, options.devices)
     config = {"experiment": to_json(experiment), "devices": options.devices}
     make_folder(folder)
     tracker = Tracker(options.wandb, options.wandb_project, folder, experiment.name, config, experiment.hash)

@@ -140,7 +140,7 @@ def make(agent: PolicyGradient, simulator: Simulator, behaviour: Logits | None, 
             log_beta = of_actions(jax.nn.log_softmax(behaviour(seen)), action)
         # The mean over steps with a click, which are those that count: over all devices, as the gradient is.
         clicks = counts.mean() if axis is None else jax.lax.pmean(counts.mean(), axis)
-        gained = jnp.where(counts, gained, 0) / jnp.maximum(clicks, 1 / len(place))
+        gained = jnp.where(counts, gained, 0) / jnp.maximum(clicks, 1e-9)
         return reinforce.loss(logits(params, seen), action, gained, log_beta, agent.top_k, agent.cap)
 
     def step(state: LearnerState, key: Key[Array, ""]) -> LearnerState:

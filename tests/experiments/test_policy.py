@@ -91,6 +91,9 @@ def test_the_command_writes_a_result(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "40 test users" in capsys.readouterr().out
     with pytest.raises(InputError, match="holds a run already; continue it with --resume"):
         policy.script(["interest", "--test-users", "40", "--runs", str(tmp_path)])
+    with pytest.raises(InputError, match="users 32 cannot be shared evenly by 3 devices"):
+        policy.script(["QL-TT-TS", "--devices", "3", "--runs", str(tmp_path), "--wandb", "off"])
+    assert len(list(tmp_path.iterdir())) == 1  # nothing half-begun is left
 
 
 @pytest.mark.filterwarnings("ignore")  # W&B's own start-up leaves warnings of its own behind
