@@ -5,6 +5,7 @@ the same seeds, scored once on test, and tested in pairs: against the best of th
 between the two.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -136,4 +137,6 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
             axes.set_xticks(range(len(places)), places)
             axes.set(xlabel=record["ablation"]["axis"], title="{1}, {0}".format(*column.split("/")))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-        figure.suptitle(f"{record['title']}: {record['data']['name']}\n{record['common']}", fontsize=9)
+        # The fields' own names: with those of what they are of, the line would be wider than the picture.
+        common = ", ".join(re.sub(r"^\w+\.", "", change) for change in record["common"].split(","))
+        figure.suptitle(f"{record['title']}: {record['data']['name']}\n{common}", fontsize=9)

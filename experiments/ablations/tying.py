@@ -9,16 +9,18 @@ from experiments.ablations.switches import WHOLE, Ablation, ablate
 from experiments.cli import main
 
 WIDTHS = (16, 64)
-MODELS = {"SASRec": "sasrec", "GRU4Rec": "gru4rec"}
+LINES = (("SASRec", True), ("SASRec", False), ("GRU4Rec", False), ("GRU4Rec", True))
+"""Model, tied: from each to the next one switch is turned."""
 
 ABLATION = Ablation(
     "tying",
     "tied and own vectors of items",
     "width",
     {
-        f"{label}, {'tied' if tied else 'own'}": {str(w): f"{name}:width={w},tied={str(tied).lower()}" for w in WIDTHS}
-        for label, name in MODELS.items()
-        for tied in (True, False)
+        f"{model}, {'tied' if tied else 'own'}": {
+            str(w): f"{model.lower()}:width={w},tied={str(tied).lower()}" for w in WIDTHS
+        }
+        for model, tied in LINES
     },
     common=WHOLE,
 )
