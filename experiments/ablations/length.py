@@ -1,6 +1,6 @@
 """Ablation: how many of a user's last events are worth reading.
 
-python -m experiments.ablations.length --seeds 3                  (about 45 minutes a seed on 2 cores)
+python -m experiments.ablations.length --seeds 3                  (about 25 minutes a seed on one core)
 
 SASRec with positions from the first event read and from the last, and GRU4Rec, over 10 to 200 events. What is not read
 is not learnt from either: of MovieLens-100K an epoch has 9,430 targets with 10 events, 83,290 with 200.

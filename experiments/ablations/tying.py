@@ -1,6 +1,6 @@
 """Ablation: whether the items' vectors in the scores are those of the input.
 
-python -m experiments.ablations.tying --seeds 3                   (about 25 minutes a seed on 2 cores)
+python -m experiments.ablations.tying --seeds 3                   (about 13 minutes a seed on one core)
 
 SASRec and GRU4Rec, by width, trained by cross-entropy over the whole catalogue.
 """
