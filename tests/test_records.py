@@ -89,6 +89,26 @@ def test_ablations_are_on_record_as_they_are_today(ablation: Ablation) -> None:
     assert [(of["first"], of["second"]) for of in record["pairs"]] == list(ablation.pairs)
 
 
+def test_what_is_said_of_one_switch_at_a_time_is_on_record() -> None:
+    records = {name: read(RECORDS / "ablations" / name) for name in ("length", "tying", "size", "loss")}
+    verdicts = {
+        name: {(pair["first"], pair["second"]): pair["verdict"] for pair in of["pairs"]} for name, of in records.items()
+    }
+    read_most = {n: f"sasrec:max_length={n},positions=" for n in (10, 200)}
+    for positions in ("first", "last"):
+        few, many = (records["length"]["systems"][read_most[n] + positions]["values"] for n in (10, 200))
+        assert many["full/ndcg@10"]["users"][0] > few["full/ndcg@10"]["users"][1]
+    of_positions = [of for (a, b), of in verdicts["length"].items() if "last" in a and "first" in b]
+    assert of_positions == ["not significant"] * 5
+    assert verdicts["tying"]["sasrec:width=64,tied=false", "sasrec:width=64,tied=true"] == "worse"
+    largest = "sasrec:blocks=4,width=128"
+    assert {of for pair, of in verdicts["size"].items() if largest not in pair} == {"not significant"}
+    assert {of for pair, of in verdicts["size"].items() if largest in pair} == {"worse"}
+    for name in ("bce", "gbce"):
+        many, few = (loss.system(name, *of) for of in ((256, "place"), (16, "user")))
+        assert verdicts["loss"][many, few] == "better"
+
+
 def test_published_values_are_the_papers() -> None:
     record = read(ROOT / "experiments" / "records" / "ml-1m-ncf")
     assert record["published"] == read_published(ROOT / "papers_repro" / "troubling_analysis" / "paper.toml")

@@ -16,8 +16,7 @@ NEGATIVES = {"1": (1, "event"), "16": (16, "event"), "16 of a user": (16, "user"
 
 def system(loss: str, negatives: int, serves: str) -> str:
     """A SASRec under that loss, with so many negatives of an event's, a user's or a place's."""
-    drawn = f"loss.negatives={negatives},loss.negatives_for={serves},loss.exclude_positives=false"
-    return f"sasrec:loss.loss={loss},{drawn}"
+    return f"sasrec:loss.loss={loss},loss.negatives={negatives},loss.negatives_for={serves}"
 
 
 ABLATION = Ablation(
@@ -25,9 +24,9 @@ ABLATION = Ablation(
     "SASRec by loss and negatives",
     "negatives",
     {label: {place: system(loss, *of) for place, of in NEGATIVES.items()} for label, loss in LOSSES.items()}
-    | {"cross-entropy": {"all": "sasrec:loss.loss=softmax,loss.exclude_positives=false"}},
+    | {"cross-entropy": {"all": "sasrec:loss.loss=softmax"}},
     # Binary losses over many negatives first learn what is popular, and then for some 20 epochs nothing that shows.
-    common=f"{COMMON},stopping.patience=30",
+    common=f"{COMMON},loss.exclude_positives=false,stopping.patience=30",
 )
 
 if __name__ == "__main__":
