@@ -26,7 +26,7 @@ ABLATION = Ablation(
     {label: {place: system(loss, *of) for place, of in NEGATIVES.items()} for label, loss in LOSSES.items()}
     | {"cross-entropy": {"all": "sasrec:loss.loss=softmax"}},
     # Binary losses over many negatives first learn what is popular, and then for some 20 epochs nothing that shows.
-    common=f"{COMMON},loss.exclude_positives=false,stopping.patience=30",
+    common=COMMON.replace("patience=10", "patience=30") + ",loss.exclude_positives=false",
 )
 
 if __name__ == "__main__":

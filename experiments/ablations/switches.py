@@ -134,7 +134,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
                 at = [places.index(place) + 0.08 * (number - (len(lines) - 1) / 2) for place in line]
                 error = [[v["mean"] - v["users"][0] for v in values], [v["users"][1] - v["mean"] for v in values]]
                 axes.errorbar(at, [v["mean"] for v in values], yerr=error, label=label, marker="o", capsize=2)
-            axes.set_xticks(range(len(places)), places)
+            axes.set_xticks(range(len(places)), [place.replace(" of ", "\nof ") for place in places])
             axes.set(xlabel=record["ablation"]["axis"], title="{1}, {0}".format(*column.split("/")))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
         # The fields' own names: with those of what they are of, the line would be wider than the picture.
