@@ -2,8 +2,8 @@
 
 python -m experiments.ablations.size --seeds 3                    (about 20 minutes a seed on one core)
 
-1 to 4 blocks of widths 16 to 128, trained by cross-entropy over the whole catalogue. All learn at the same rate, which
-is too high for the largest: what it falls behind by is owed to that, not to its size.
+1 to 4 blocks of widths 16 to 128, trained by cross-entropy over the whole catalogue. All learn at the same rate: what
+the largest falls behind by may be owed to that, and not to its size.
 """
 
 from experiments.ablations.switches import WHOLE, Ablation, ablate
