@@ -1,7 +1,6 @@
 """The committed comparisons: their tables follow from their records, and the records from today's experiments."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,14 @@ import pytest
 
 from experiments import before_after, explore, explore_log, long_term, offline_rl, reinforce
 from experiments.ablations import length, loss, size, tying
-from experiments.ablations.switches import Ablation
+from experiments.ablations.switches import Ablation, Options, base_of
 from experiments.compare import read_published
 from experiments.logged_users_page import page
 from rec_jax.comparison import system
-from rec_jax.config import Protocol, to_json
+from rec_jax.config import to_json
 from rec_jax.evaluate.off_policy import ESTIMATORS
 from rec_jax.evaluate.significance import holm
-from rec_jax.registry import BASELINES, experiment, parse_experiment
+from rec_jax.registry import BASELINES, parse_experiment
 from rec_jax.tracking.tables import comma_separated, markdown
 
 ROOT = Path(__file__).parents[1]
@@ -82,10 +81,9 @@ def test_ablations_are_on_record_as_they_are_today(ablation: Ablation) -> None:
         *(ablation.title, ablation.common, ablation.data),
     )
     assert record["ablation"] == {"axis": ablation.axis, "lines": ablation.lines}
-    base = experiment("popularity", data=ablation.data, protocol=Protocol())
+    base = base_of(ablation, Options())
     for name in ablation.systems:
-        was, is_now = record["systems"][name], system(name, base, ablation.common).experiment
-        assert was["experiment"] == to_json(replace(is_now, stopping=parse_experiment(was["experiment"]).stopping))
+        assert record["systems"][name]["experiment"] == to_json(system(name, base, ablation.common).experiment)
     assert [(of["first"], of["second"]) for of in record["pairs"]] == list(ablation.pairs)
 
 

@@ -90,7 +90,7 @@ def ablate(ablation: Ablation, argv: Sequence[str], doc: str) -> None:
     options = parse_options(Options, argv, f"python -m experiments.ablations.{ablation.name}", doc)
     if options.seeds < 1:
         raise InputError(f"--seeds {options.seeds}: expected at least 1")
-    console, runtime, base = Console(), options.runtime, _base(ablation, options)
+    console, runtime, base = Console(), options.runtime, base_of(ablation, options)
     out = (options.out or runtime.runs / f"ablation-{ablation.name}").expanduser()
     with ProgressBar(console, options.metric, runtime.progress) as bar:
         record = compare(
@@ -113,7 +113,8 @@ def ablate(ablation: Ablation, argv: Sequence[str], doc: str) -> None:
     console.print(f"written to {out}: table.md, table.csv, record.json, plot.png", highlight=False, soft_wrap=True)
 
 
-def _base(ablation: Ablation, options: Options) -> Experiment:
+def base_of(ablation: Ablation, options: Options) -> Experiment:
+    """Whose data, protocol and validation all systems have."""
     return registry.experiment(
         "popularity",
         data=named(options.data or ablation.data),
