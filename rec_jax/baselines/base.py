@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from rec_jax.data.interactions import Interactions
 from rec_jax.data.splits import Split
 from rec_jax.errors import InputError
-from rec_jax.models.base import Query, Scorer
+from rec_jax.models.base import Query, Scorer, one_by_one
 
 # X^T X of a dense X runs on all cores, several times as fast as of a sparse one; 2^28 numbers are 1 GB.
 DENSE_NUMBERS = 2**28
@@ -21,6 +21,8 @@ COLUMN_NUMBERS = 2**24
 # Where users have on average less than a 32nd of all items, reading their items' weights takes less than a product with
 # all weights does on a CPU: on Amazon Beauty (7 of 12,101 items) seconds instead of minutes.
 SHORT = 32
+# Neighbours of an item whose scores are added to at once.
+TOGETHER = 64
 
 
 def matrix(log: Interactions, n_users: int, n_items: int) -> sp.csr_matrix:
@@ -60,11 +62,18 @@ def top_of_columns(weights: Float[np.ndarray, "m n"], k: int) -> Float[np.ndarra
     width = max(1, COLUMN_NUMBERS // m)
     for start in range(0, n, width):
         part = np.ascontiguousarray(weights[:, start : start + width].T)
-        bound = np.partition(part, m - k, axis=1)[:, m - k, None]
-        above, at = part > bound, part == bound
-        room = k - above.sum(axis=1, keepdims=True)
-        kept[:, start : start + width] = np.where(above | (at & (at.cumsum(axis=1) <= room)), part, 0).T
+        kept[:, start : start + width] = np.where(largest(part, k), part, 0).T
     return kept
+
+
+def largest(values: Float[np.ndarray, "*b m"], k: int) -> Bool[np.ndarray, "*b m"]:
+    """Which are the k largest along the last axis; equal ones in their order."""
+    m = values.shape[-1]
+    if k >= m:
+        return np.ones(values.shape, bool)
+    bound = np.partition(values, m - k)[..., m - k, None]
+    above, at = values > bound, values == bound
+    return above | (at & (at.cumsum(axis=-1) <= k - above.sum(axis=-1, keepdims=True)))
 
 
 def from_item_weights(
@@ -94,20 +103,21 @@ def from_item_weights(
 def from_neighbours(
     name: str,
     history: sp.csr_matrix,
-    weights: sp.csc_matrix,
+    weights: sp.csr_matrix,
     represent: Callable[[sp.csr_matrix], sp.csr_matrix] = lambda history: history,
 ) -> Scorer:
-    """`from_item_weights` where [n, n] numbers are too many: of each column only the entries that are not 0 are held.
+    """`from_item_weights` where [n, n] numbers are too many: only those that are not 0 are held.
 
-    A score costs a lookup for each of its item's neighbours, whatever the user's history.
+    A user's scores cost an addition for each of them in the rows of the user's items.
     """
     n = weights.shape[1]
-    counts = np.diff(weights.indptr)
-    width = int(counts.max(initial=1))
-    place = np.arange(width)[:, None] < counts
-    ids, values = np.full((width, n), n, np.int32), np.zeros((width, n), np.float32)
-    ids.T[place.T], values.T[place.T] = weights.indices, weights.data
-    shared = {"neighbours": jnp.asarray(ids), "similarities": jnp.asarray(values)}
+    end = np.zeros(TOGETHER, np.int32)  # so that a slice never runs over the end
+    shared = {
+        "first": jnp.asarray(weights.indptr, jnp.int32),
+        "neighbours": jnp.asarray(np.concatenate([weights.indices, end]), jnp.int32),
+        "similarities": jnp.asarray(np.concatenate([weights.data, end]), jnp.float32),
+        "nothing": jnp.zeros(n),
+    }
 
     def scorer(histories: sp.csr_matrix) -> Scorer:
         cache = shared | _rows_of(represent(histories).tocsr())
@@ -178,26 +188,43 @@ def _by_weights(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]:
 def _by_own_weights(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]:
     """The rows of `weights` of the events of one user after the other."""
 
-    def of_user(user: Int[Array, ""]) -> Float[Array, "n"]:
-        def add(at: Int[Array, ""], total: Float[Array, "n"]) -> Float[Array, "n"]:
-            return total + cache["values"][at] * cache["weights"][cache["items"][at]]
+    def add(total: Float[Array, "n"], item: Int[Array, ""], value: Float[Array, ""]) -> Float[Array, "n"]:
+        return total + value * cache["weights"][item]
 
-        start, end = cache["start"][user], cache["start"][user + 1]
-        return jax.lax.fori_loop(start, end, add, jnp.zeros(len(cache["weights"])))
-
-    return jax.lax.map(of_user, query.user)
+    return _over_events(cache, query, add, jnp.zeros(len(cache["weights"])))
 
 
 def _by_neighbours(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]:
-    ids, values = cache["neighbours"], cache["similarities"]
-    n = ids.shape[1]
-    # Users stand side by side, so that a lookup reads all of them at once; the last row is that of no neighbour.
-    rows = jnp.pad(_read(cache, query, n).T, ((0, 1), (0, 0)))
+    """The entries of the rows of `weights` of the events of one user after the other, TOGETHER at once."""
 
-    def add(total: Array, one: tuple[Array, Array]) -> tuple[Array, None]:
-        return total + rows[one[0]] * one[1][:, None], None
+    def add(total: Float[Array, "n"], item: Int[Array, ""], value: Float[Array, ""]) -> Float[Array, "n"]:
+        first, last = cache["first"][item], cache["first"][item + 1]
 
-    return jax.lax.scan(add, jnp.zeros((n, len(query.user))), (ids, values))[0].T
+        def some(number: Int[Array, ""], total: Float[Array, "n"]) -> Float[Array, "n"]:
+            at = first + number * TOGETHER
+            ids, similarities = (
+                jax.lax.dynamic_slice(cache[of], (at,), (TOGETHER,)) for of in ("neighbours", "similarities")
+            )
+            own = at + jnp.arange(TOGETHER) < last
+            return total.at[ids].add(jnp.where(own, value * similarities, 0.0))
+
+        return jax.lax.fori_loop(0, (last - first + TOGETHER - 1) // TOGETHER, some, total)
+
+    return _over_events(cache, query, add, cache["nothing"])
+
+
+def _over_events(
+    cache: dict[str, Array], query: Query, add: Callable[[Array, Array, Array], Array], nothing: Float[Array, "n"]
+) -> Float[Array, "b n"]:
+    """For each user of the query, add(total, item, value) over its events, beginning with `nothing`."""
+
+    def of_user(user: Int[Array, ""]) -> Float[Array, "n"]:
+        def event(at: Int[Array, ""], total: Float[Array, "n"]) -> Float[Array, "n"]:
+            return add(total, cache["items"][at], cache["values"][at])
+
+        return jax.lax.fori_loop(cache["start"][user], cache["start"][user + 1], event, nothing)
+
+    return one_by_one(of_user, query.user)
 
 
 # Made once, for programs are compiled once a function.

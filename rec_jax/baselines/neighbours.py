@@ -9,6 +9,7 @@ Checked against the formulas in plain Python (tests/baselines/test_neighbours.py
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import jax
@@ -18,12 +19,12 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float
 
 from rec_jax.baselines.base import (
-    COLUMN_NUMBERS,
     DENSE_NUMBERS,
     among_candidates,
     from_item_weights,
     from_neighbours,
     gram,
+    largest,
     matrix,
     top_of_columns,
     train_matrix,
@@ -33,6 +34,8 @@ from rec_jax.data.splits import Split
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query, Scorer
 
+# Items whose neighbours are looked for at once where they are held sparse: bounds the memory.
+COLUMNS = 2**12
 # BM25's saturation and length normalisation, as published.
 BM25_K, BM25_B = 1.2, 0.75
 
@@ -94,10 +97,10 @@ def fit_user_knn(split: Split, config: UserKNNConfig, seed: int = 0) -> Scorer:
         new = weigh(matrix(log, n_users, x.shape[1]))
         common, mine, theirs = (new @ x.T).toarray(), _squares(new.T), _squares(x.T)
         if config.reverse:
-            found = _normalised(common, mine, theirs, config)
+            found = _normalised(common, mine[:, None], theirs, config)
             found = np.where((found >= last) & (found > 0), found, 0.0)
         else:
-            found = top_of_columns(_normalised(common.T, theirs, mine, config), config.neighbours).T
+            found = top_of_columns(_normalised(common.T, theirs[:, None], mine, config), config.neighbours).T
         return scorer(found)
 
     def scorer(weights: np.ndarray) -> Scorer:
@@ -116,21 +119,27 @@ def similarities(x: sp.csr_matrix, config: ItemKNNConfig) -> Float[np.ndarray, "
     _check(config)
     common, squares = gram(x), _squares(x)
     np.fill_diagonal(common, 0.0)
-    return top_of_columns(_normalised(common, squares, squares, config), config.neighbours)
+    return top_of_columns(_normalised(common, squares[:, None], squares, config), config.neighbours)
 
 
-def sparse_similarities(x: sp.csr_matrix, config: ItemKNNConfig) -> sp.csc_matrix:
-    """`similarities`, made some columns at a time, and held sparse. InputError: as there."""
+def sparse_similarities(x: sp.csr_matrix, config: ItemKNNConfig) -> sp.csr_matrix:
+    """`similarities` of the items that have users in common, some columns at a time. InputError: as there."""
     _check(config)
     x, squares, n = x.tocsc(), _squares(x), x.shape[1]
-    rows, width, found = x.T.tocsr(), max(1, COLUMN_NUMBERS // x.shape[1]), []
-    for start in range(0, n, width):
-        columns = np.arange(start, min(start + width, n))
-        common = (rows @ x[:, columns]).toarray().astype(np.float32)
-        common[columns, columns - start] = 0.0
-        near = _normalised(common, squares, squares[columns], config)
-        found.append(sp.csc_matrix(top_of_columns(near, config.neighbours)))
-    return sp.hstack(found, format="csc")
+    rows, found = x.T.tocsr(), []
+    for start in range(0, n, COLUMNS):
+        columns = np.arange(start, min(start + COLUMNS, n))
+        common = (rows @ x[:, columns]).tocsc()
+        common.sort_indices()
+        of_column = np.repeat(columns, np.diff(common.indptr))
+        common.data = _normalised(common.data, squares[common.indices], squares[of_column], config)
+        common.data[common.indices == of_column] = 0.0
+        for first, last in pairwise(common.indptr):
+            near = common.data[first:last]
+            near[~largest(near, config.neighbours)] = 0.0
+        common.eliminate_zeros()
+        found.append(common)
+    return sp.hstack(found, format="csr")
 
 
 def _check(config: ItemKNNConfig) -> None:
@@ -169,14 +178,14 @@ def _squares(x: sp.spmatrix) -> Float[np.ndarray, "n"]:
 
 
 def _normalised(
-    common: Float[np.ndarray, "m n"],
-    rows: Float[np.ndarray, "m"],
-    columns: Float[np.ndarray, "n"],
+    common: Float[np.ndarray, "*shape"],
+    rows: Float[np.ndarray, "*#shape"],
+    columns: Float[np.ndarray, "*#shape"],
     config: ItemKNNConfig,
-) -> Float[np.ndarray, "m n"]:
+) -> Float[np.ndarray, "*shape"]:
     """Dot products to similarities of the row to the column, given both sides' squared norms."""
     alpha = config.alpha if config.similarity == "asymmetric" else 0.5
-    below = np.outer(rows ** (1 - alpha), columns**alpha).astype(np.float32) + np.float32(config.shrink)
+    below = (rows ** (1 - alpha) * columns**alpha).astype(np.float32) + np.float32(config.shrink)
     return (common / below).astype(np.float32)
 
 

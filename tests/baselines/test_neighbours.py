@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rec_jax.baselines import neighbours
+from rec_jax.baselines import base, neighbours
 from rec_jax.baselines.neighbours import ItemKNNConfig, UserKNNConfig, fit_item_knn, fit_user_knn
 from rec_jax.data.interactions import Dataset, Interactions
 from rec_jax.data.splits import Split, leave_one_out
@@ -75,7 +75,8 @@ def test_item_knn_equals_the_formula(
     split, config = split_of_small, ItemKNNConfig(**setting)
     if large:
         monkeypatch.setattr(neighbours, "DENSE_NUMBERS", 1)
-        monkeypatch.setattr(neighbours, "COLUMN_NUMBERS", 3 * split.dataset.n_items)
+        monkeypatch.setattr(neighbours, "COLUMNS", 3)
+        monkeypatch.setattr(base, "TOGETHER", 4)
     rows = rows_of(split, config.weighting)
     near = nearest(transposed(rows, split.dataset.n_items), config)
     expected = [[sum(row[j] * s for j, s in near[i].items() if j in row) for i in range(len(near))] for row in rows]
