@@ -8,6 +8,7 @@ from rec_jax.data.interactions import Dataset, build_dataset
 from rec_jax.data.movielens import LICENCE, Items, read_movies_dat
 from rec_jax.data.tables import Table, read_delimited
 from rec_jax.errors import InputError
+from rec_jax.files import read_json
 from rec_jax.randomness import host_rng
 
 PINTEREST_LICENCE = "pins collected by Geng et al., ICCV 2015, split by the NCF authors; no licence is stated"
@@ -133,8 +134,10 @@ def load_s3rec(folder: Path, stem: str, name: str, licence: str) -> Dataset:
     """A log in the format of S3-Rec (Zhou et al., CIKM 2020): 'user item item ...' a line, chronological, ids from 1.
 
     `STEM.timestamps.txt`, where it lies beside, holds the times of the items in the same places; else they are 0
-    (unknown). Titles join from `STEM_titles.tsv` (item, ..., title), where it is there. Ratings are 1.
-    InputError: a line that is not whole numbers, a user twice, or times that do not match or fall.
+    (unknown). Titles join from `STEM_titles.tsv` (item, ..., title), and attributes, as categories, from
+    `STEM_item2attributes.json` where no categories stand beside the titles; both where they are there. Ratings are 1.
+    InputError: a line that is not whole numbers, a user twice, times that do not match or fall, or attributes that are
+    not lists of whole numbers by item.
     """
     user, item = _user_lines(folder / f"{stem}.txt")
     time, times = np.zeros(len(user), np.int64), folder / f"{stem}.timestamps.txt"
@@ -145,7 +148,10 @@ def load_s3rec(folder: Path, stem: str, name: str, licence: str) -> Dataset:
         if (np.diff(time)[np.diff(user) == 0] < 0).any():
             raise InputError(f"{times}: a user's times fall; expected them in the order of {stem}.txt")
     raw = {"user": user, "item": item, "rating": np.ones(len(user)), "time": time}
-    return build_dataset(name, raw, items=_titles_tsv(folder / f"{stem}_titles.tsv"), licence=licence)
+    items = _attributes(folder / f"{stem}_item2attributes.json")
+    for one, (title, year, categories) in (_titles_tsv(folder / f"{stem}_titles.tsv") or {}).items():
+        items[one] = title, year, categories or (items[one][2] if one in items else ())
+    return build_dataset(name, raw, items=items or None, licence=licence)
 
 
 def load_lightgcn(folder: Path, name: str, licence: str) -> Dataset:
@@ -197,6 +203,17 @@ def _titles_tsv(path: Path) -> Items | None:
         return row[at], 0, tuple(row[categories].split(", ")) if categories and row[categories] else ()
 
     return {row[0]: of(row) for row in lines if len(row) == len(header)}
+
+
+def _attributes(path: Path) -> Items:
+    """The numbered attributes of each item as its categories; none where the file is not there."""
+    stored = read_json(path) if path.exists() else {}
+    if not isinstance(stored, dict):
+        raise InputError(f"{path}: expected an object of lists by item, got {str(stored)[:60]}")
+    for item, numbers in stored.items():
+        if not (isinstance(numbers, list) and all(type(number) is int for number in numbers)):
+            raise InputError(f"{path}, item {item}: expected a list of whole numbers, got {str(numbers)[:60]}")
+    return {item: ("", 0, tuple(f"attribute {number}" for number in numbers)) for item, numbers in stored.items()}
 
 
 def _titles(mapping: Path, original_column: int) -> Items | None:

@@ -228,6 +228,13 @@ def test_s3rec_format(tmp_path: Path) -> None:
     assert [dataset.item_label(i) for i in range(2)] == ["Five", "Seven"]
     assert dataset.catalogue.categories[0] == ("Bars", "Food")
     assert dataset.chronological
+    write(tmp_path, {"Log_item2attributes.json": '{"7": [3, 1], "5": [2]}'})
+    both = load_s3rec(tmp_path, "Log", "log", "none")
+    assert list(both.catalogue.categories) == [("Bars", "Food"), ("attribute 3", "attribute 1")]
+    assert both.fingerprint == dataset.fingerprint
+    (tmp_path / "Log_titles.tsv").unlink()
+    alone = load_s3rec(tmp_path, "Log", "log", "none").catalogue
+    assert (list(alone.title), list(alone.categories)) == (["", ""], [("attribute 2",), ("attribute 3", "attribute 1")])
     (tmp_path / "Log.timestamps.txt").unlink()
     assert load_s3rec(tmp_path, "Log", "log", "none").interactions.time.tolist() == [0, 0, 0, 0]
 
@@ -241,6 +248,9 @@ def test_s3rec_format(tmp_path: Path) -> None:
         ("Log.txt", "", "the file is empty"),
         ("Log.timestamps.txt", "2 100 100\n1 50\n", "as many times for each user as Log.txt has items"),
         ("Log.timestamps.txt", "2 100 300 200\n1 50\n", "a user's times fall"),
+        ("Log_item2attributes.json", '{"5": ["x"]}', "item 5: expected a list of whole numbers, got ..x"),
+        ("Log_item2attributes.json", "[1]", "expected an object of lists"),
+        ("Log_item2attributes.json", "{", "Log_item2attributes.json"),
     ],
 )
 def test_s3rec_format_names_what_is_wrong(tmp_path: Path, file: str, text: str, message: str) -> None:
