@@ -6,7 +6,7 @@
 SASRec, 2 blocks, 1 head, 200 events, 128 users a step, on the users of MovieLens-1M as SASRec's authors published it
 (`--data-dir`), or where that is not to be had, on random items for users of lengths drawn as long-tailed: width 50
 with one negative, width 64 with cross-entropy over all items, whose logits are never held in full (a step's would be
-128 x 200 x 3,416 numbers, 350 MB).
+128 x 200 x 3,416 numbers, 350 MB). Beside it the same in plain PyTorch, as the public ports of the authors' code do it.
 
 Then width 64 on MovieLens-100K, 50 events, with each system's own defaults for the rest: seconds of training until
 NDCG@10 of the validation events, all items ranked, reaches `--target`; time spent on evaluation is not counted. The
@@ -18,6 +18,7 @@ import math
 import os
 import platform
 import statistics
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class Options:
     """What to measure."""
 
     peer: Literal["all", "none"] = "all"
-    """The systems to compare with: RecBole and RecTools."""
+    """The systems to compare with: PyTorch by the epoch, RecBole and RecTools in the race."""
     epochs: int = 3
     """Timed epochs; the median counts."""
     target: float = 0.07
@@ -101,6 +102,23 @@ def case_of(case: str, data_dir: Path, epochs: int) -> dict[str, Any]:
     return {"devices": devices, **timed(experiment, TrainData.of(log, users, items), epochs)}
 
 
+def peer_of(case: str, log: Interactions, items: int, epochs: int, console: Console) -> dict[str, Any] | None:
+    """The case's epochs in plain PyTorch, where that can be installed; None for what has no peer."""
+    experiment = registry.experiment("sasrec", **CASES[case])
+    architecture, loss = experiment.architecture, experiment.loss
+    assert isinstance(architecture, SASRecConfig)
+    assert isinstance(loss, NextItem)
+    python = None if loss.bfloat16 else python_of(RECTOOLS, console)  # in whose environment it is
+    if python is None:
+        return None
+    asked: dict[str, Any] = {"loss": loss.loss, "items": items, "epochs": epochs}
+    asked |= {"width": architecture.width, "blocks": architecture.blocks, "length": architecture.max_length}
+    asked |= {"dropout": architecture.dropout, "batch": experiment.optimization.batch_size}
+    with tempfile.TemporaryDirectory() as scratch:
+        np.savez(Path(scratch) / "events.npz", user=log.user, item=log.item)
+        return measured(python, "pytorch_sasrec.py", Path(scratch), *(f"{k}={v}" for k, v in asked.items()))
+
+
 def raced() -> Experiment:
     """Our side of the race: cross-entropy, which both peers train by too."""
     return registry.experiment(
@@ -127,6 +145,17 @@ def race(data_dir: Path, target: float, most: int, longest: float) -> dict[str, 
     return {"epoch_seconds": seconds, "ndcg": ndcg}
 
 
+def cells_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """A case as the table shows it: seconds an epoch (median, fastest, slowest), memory, the peer's seconds, ratio."""
+
+    def spread(own: list[float]) -> str:
+        return f"{statistics.median(own):.1f} ({min(own):.1f}–{max(own):.1f})"
+
+    own, peer = row["epoch_seconds"], row.get("pytorch", {}).get("epoch_seconds")
+    ratio = f"{statistics.median(peer) / statistics.median(own):.1f}" if peer else "–"
+    return row["case"], spread(own), f"{row['peak_bytes'] / 2**20:.0f} MB", spread(peer) if peer else "–", ratio
+
+
 def reached(found: dict[str, Any], target: float) -> float | None:
     """Seconds of training until the target, or None."""
     at = next((epoch for epoch, value in enumerate(found["ndcg"]) if value >= target), None)
@@ -145,13 +174,12 @@ def script(argv: Sequence[str]) -> None:
     console.print(
         f"{name}: {users:,} users, {items:,} items, {len(log):,} events, {os.cpu_count()} cores, {platform.machine()}"
     )
-    table, rows = Table("SASRec", "s an epoch", "peak memory"), []
+    table, rows = Table("SASRec", "s an epoch", "peak memory", "PyTorch", "ratio"), []
     for case in CASES:
         found = in_a_process(case_of, case, options.data_dir, options.epochs)
-        own = found["epoch_seconds"]
-        rows.append({"case": case, **found})
-        spread = f"{statistics.median(own):.2f} ({min(own):.2f}–{max(own):.2f})"
-        table.add_row(case, spread, f"{found['peak_bytes'] / 2**20:.0f} MB")
+        peer = peer_of(case, log, items, options.epochs, console) if options.peer == "all" else None
+        rows.append({"case": case, **found} | ({"pytorch": peer} if peer else {}))
+        table.add_row(*cells_of(rows[-1]))
     console.print(table)
     races: dict[str, dict[str, Any]] = {
         "rec_jax": in_a_process(race, options.data_dir, options.target, options.most_epochs, options.most_seconds)
