@@ -10,6 +10,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 
 from rec_jax.data.interactions import Dataset
@@ -20,9 +21,14 @@ from tests.helpers import small_dataset
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+# Where many steps are run, what the compiler's optimisations cost comes back; elsewhere they are most of the time.
+LONG = tuple(str(Path(__file__).parent / folder) for folder in ("experiments", "policies", "simulate"))
+
+
 @pytest.fixture(scope="module", autouse=True)
-def programs_forgotten() -> Iterator[None]:
+def programs_forgotten(request: pytest.FixtureRequest) -> Iterator[None]:
     """The tests of a worker compile more programs than a process can hold."""
+    jax.config.update("jax_disable_most_optimizations", not str(request.path).startswith(LONG))
     yield
     forget_programs()
 
