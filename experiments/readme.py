@@ -138,7 +138,7 @@ def train_sequence(record: dict[str, Any]) -> str:
     lines += [
         "",
         f"Above, epochs on {record['data']} ({data}, {record['events']:,} events): 2 blocks, 200 events, 128 users a "
-        "step; beside them the same in plain PyTorch, as the ports of the authors' code do it. "
+        "step. PyTorch: the same, as the ports of the authors' code do it (–: not measured in this run). "
         f"Below, seconds of training, compilation included, until NDCG@10 of MovieLens-100K's validation events "
         f"reaches {record['target']:g}, all items ranked: SASRec of width {of['width']}, {of['blocks']} blocks, "
         f"{of['max_length']} events, each system's own defaults for the rest; evaluation is not counted, nor RecBole's "

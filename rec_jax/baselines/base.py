@@ -116,7 +116,6 @@ def from_neighbours(
         "first": jnp.asarray(weights.indptr, jnp.int32),
         "neighbours": jnp.asarray(np.concatenate([weights.indices, end]), jnp.int32),
         "similarities": jnp.asarray(np.concatenate([weights.data, end]), jnp.float32),
-        "nothing": jnp.zeros(n),
     }
 
     def scorer(histories: sp.csr_matrix) -> Scorer:
@@ -191,7 +190,7 @@ def _by_own_weights(cache: dict[str, Array], query: Query) -> Float[Array, "b n"
     def add(total: Float[Array, "n"], item: Int[Array, ""], value: Float[Array, ""]) -> Float[Array, "n"]:
         return total + value * cache["weights"][item]
 
-    return _over_events(cache, query, add, jnp.zeros(len(cache["weights"])))
+    return _over_events(cache, query, add, len(cache["weights"]))
 
 
 def _by_neighbours(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]:
@@ -210,19 +209,19 @@ def _by_neighbours(cache: dict[str, Array], query: Query) -> Float[Array, "b n"]
 
         return jax.lax.fori_loop(0, (last - first + TOGETHER - 1) // TOGETHER, some, total)
 
-    return _over_events(cache, query, add, cache["nothing"])
+    return _over_events(cache, query, add, len(cache["first"]) - 1)
 
 
 def _over_events(
-    cache: dict[str, Array], query: Query, add: Callable[[Array, Array, Array], Array], nothing: Float[Array, "n"]
+    cache: dict[str, Array], query: Query, add: Callable[[Array, Array, Array], Array], n: int
 ) -> Float[Array, "b n"]:
-    """For each user of the query, add(total, item, value) over its events, beginning with `nothing`."""
+    """For each user of the query, add(total, item, value) over its events, beginning with n zeros."""
 
     def of_user(user: Int[Array, ""]) -> Float[Array, "n"]:
         def event(at: Int[Array, ""], total: Float[Array, "n"]) -> Float[Array, "n"]:
             return add(total, cache["items"][at], cache["values"][at])
 
-        return jax.lax.fori_loop(cache["start"][user], cache["start"][user + 1], event, nothing)
+        return jax.lax.fori_loop(cache["start"][user], cache["start"][user + 1], event, jnp.zeros(n))
 
     return one_by_one(of_user, query.user)
 

@@ -149,7 +149,7 @@ def load_s3rec(folder: Path, stem: str, name: str, licence: str) -> Dataset:
             raise InputError(f"{times}: a user's times fall; expected them in the order of {stem}.txt")
     raw = {"user": user, "item": item, "rating": np.ones(len(user)), "time": time}
     items = _attributes(folder / f"{stem}_item2attributes.json")
-    for one, (title, year, categories) in (_titles_tsv(folder / f"{stem}_titles.tsv") or {}).items():
+    for one, (title, year, categories) in _titles_tsv(folder / f"{stem}_titles.tsv").items():
         items[one] = title, year, categories or (items[one][2] if one in items else ())
     return build_dataset(name, raw, items=items or None, licence=licence)
 
@@ -191,10 +191,11 @@ def _user_lines(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(users), np.concatenate(numbers)
 
 
-def _titles_tsv(path: Path) -> Items | None:
-    """Titles by item id, from a table with a header whose columns are the item, others, 'title' and 'categories'."""
+def _titles_tsv(path: Path) -> Items:
+    """Titles by item id, from a table with a header whose columns are the item, others, 'title' and 'categories'; none
+    where the file is not there."""
     if not path.exists():
-        return None
+        return {}
     header, *lines = (line.split("\t") for line in path.read_text().splitlines())
     at = header.index("title")
     categories = header.index("categories") if "categories" in header else None
