@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import before_after, explore, explore_log, long_term, offline_rl, reinforce
-from experiments.ablations import length, loss, size, tying
+from experiments.ablations import bias, length, loss, size, tying
 from experiments.ablations.switches import Ablation, Options, base_of
 from experiments.compare import read_published
 from experiments.logged_users_page import page
@@ -22,7 +22,7 @@ from rec_jax.tracking.tables import comma_separated, markdown
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "records"
 FOLDERS = sorted(path.parent for path in RECORDS.rglob("record.json") if "audit" in json.loads(path.read_text()))
-ABLATIONS = (length.ABLATION, loss.ABLATION, size.ABLATION, tying.ABLATION)
+ABLATIONS = (bias.ABLATION, length.ABLATION, loss.ABLATION, size.ABLATION, tying.ABLATION)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_ablations_are_on_record_as_they_are_today(ablation: Ablation) -> None:
 
 
 def test_what_is_said_of_one_switch_at_a_time_is_on_record() -> None:
-    records = {name: read(RECORDS / "ablations" / name) for name in ("length", "tying", "size", "loss")}
+    records = {name: read(RECORDS / "ablations" / name) for name in ("bias", "length", "tying", "size", "loss")}
     verdicts = {
         name: {(pair["first"], pair["second"]): pair["verdict"] for pair in of["pairs"]} for name, of in records.items()
     }
@@ -102,6 +102,7 @@ def test_what_is_said_of_one_switch_at_a_time_is_on_record() -> None:
     largest = "sasrec:blocks=4,width=128"
     assert {of for pair, of in verdicts["size"].items() if largest not in pair} == {"not significant"}
     assert {of for pair, of in verdicts["size"].items() if largest in pair} == {"worse"}
+    assert set(verdicts["bias"].values()) == {"not significant"}
     for name in ("bce", "gbce"):
         many, few = (loss.system(name, *of) for of in ((256, "place"), (16, "user")))
         assert verdicts["loss"][many, few] == "better"
