@@ -13,7 +13,7 @@ run: $(VENV)/installed
 	$(BIN)/python -m experiments.quickstart
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -21,14 +21,15 @@ from tests.helpers import small_dataset
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
-# Where many steps are run, what the compiler's optimisations cost comes back; elsewhere they are most of the time.
-LONG = tuple(str(Path(__file__).parent / folder) for folder in ("experiments", "policies", "simulate"))
+@pytest.fixture(autouse=True)
+def compiled_quickly(request: pytest.FixtureRequest) -> None:
+    """The compiler's optimisations are most of a test's time, but for those that run many steps."""
+    jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("many_steps") is None)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs_forgotten(request: pytest.FixtureRequest) -> Iterator[None]:
+def programs_forgotten() -> Iterator[None]:
     """The tests of a worker compile more programs than a process can hold."""
-    jax.config.update("jax_disable_most_optimizations", not str(request.path).startswith(LONG))
     yield
     forget_programs()
 

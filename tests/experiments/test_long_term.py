@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ def test_looking_ahead_pays_and_the_record_says_by_how_much(
 ) -> None:
     monkeypatch.setattr(long_term, "DISCOUNTS", (0.0, 0.9))
     monkeypatch.setattr(long_term, "CONSTANT", (0.0, 1.0))
+    agent = long_term.agent
+    monkeypatch.setattr(long_term, "agent", lambda discount: replace(agent(discount), batch=128, remembered=300))
     sizes = ["--seeds", "1", "--steps", "40000", "--users", "500"]
     long_term.script([*sizes, "--out", str(tmp_path), "--runs", str(tmp_path / "trainings")])
     record = json.loads((tmp_path / "record.json").read_text())

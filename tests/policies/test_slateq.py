@@ -1,6 +1,8 @@
 """SlateQ against value iteration over whole slates, on a small world whose every number is known."""
 
+import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +14,7 @@ import pytest
 from jaxtyping import Array, Key
 
 from rec_jax.errors import InputError
-from rec_jax.policies.networks import Torso
+from rec_jax.policies.networks import QNetwork, Torso
 from rec_jax.policies.slateq import AgentState, SlateQ, make, named
 from rec_jax.policies.training import placed
 from rec_jax.simulate.base import Observation, Response, Simulator
@@ -100,55 +102,59 @@ BASE = SlateQ(
     remembered=400,
     explore=1.0,
     explore_last=1.0,
-    target_every=20,
+    target_every=1,
+    target_rate=0.03,
 )
 
 
-def trained(agent: SlateQ, steps: int = 3000) -> tuple[Any, AgentState]:
+def trained(agent: SlateQ, steps: int) -> tuple[Any, AgentState]:
     world = Small()
     made = make(agent, world, world.weigh)
     state = jax.jit(made.init)(jax.random.key(0))
     return made, jax.jit(made.chunk)(state, jax.random.key(1), jnp.int32(steps))
 
 
-def learnt(agent: SlateQ, state: AgentState) -> tuple[np.ndarray, np.ndarray]:
-    from rec_jax.policies.networks import QNetwork
+def learnt(agent: SlateQ, params: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(q [n s i], q of none [n s]) by n trainings' parameters."""
+    q = np.asarray(reader(agent)(params))
+    return q[..., :-1], q[..., -1]
 
+
+@functools.cache
+def reader(agent: SlateQ) -> Callable[[Any], Array]:
+    network = QNetwork(agent.layers, agent.dueling)
     documents = jnp.tile(jnp.concatenate([jnp.eye(SIZE), jnp.zeros((1, SIZE))]), (SIZE, 1, 1))
-    network, params = QNetwork(agent.layers, agent.dueling), state.params
+
+    def read(params: Any) -> Array:
+        return jnp.asarray(network.apply(params, jnp.eye(SIZE), documents))
+
     if agent.ensemble > 1:
-        found = np.mean([network.apply(of, jnp.eye(SIZE), documents) for of in parts(params, agent.ensemble)], axis=0)
-    else:
-        found = np.asarray(network.apply(params, jnp.eye(SIZE), documents))
-    return found[:, :-1], found[:, -1]
+        return jax.jit(jax.vmap(lambda params: jax.vmap(read)(params).mean(axis=0)))
+    return jax.jit(jax.vmap(read))
 
 
-def parts(stacked: Any, n: int) -> list[Any]:
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(n)]
-
-
+@pytest.mark.many_steps
 @pytest.mark.parametrize(
     ("agent", "policy"),
     [
         (BASE, "best"),
-        (replace(BASE, double=True, target_every=1, target_rate=0.02), "best"),
+        (replace(BASE, double=True, target_every=20, target_rate=1.0), "best"),
         (replace(BASE, priority=0.6, correction=1.0), "best"),
         (replace(BASE, dueling=True), "best"),
         (replace(BASE, ensemble=3, share=1.0, batch=256), "best"),
         (replace(BASE, rule="sarsa"), "random"),
-        (replace(BASE, rule="sarsa", steps_ahead=3, learning_rate=1e-3, batch=256), "random"),
+        (replace(BASE, rule="sarsa", steps_ahead=3, learning_rate=2e-3, batch=256), "random"),
         (replace(BASE, rule="myopic"), "myopic"),
     ],
-    ids=["q", "double, Polyak", "prioritised", "dueling", "ensemble", "sarsa", "sarsa, 3 steps", "myopic"],
+    ids=["q", "double, copies", "prioritised", "dueling", "ensemble", "sarsa", "sarsa, 3 steps", "myopic"],
 )
 def test_values_are_those_of_whole_slates(agent: SlateQ, policy: str) -> None:
-    """On average over eight trainings: a single one's are off by .3 to 1.5, and by what differs between machines."""
-    made, keys = make(agent, Small(), Small().weigh), jnp.stack([jax.random.key(seed) for seed in range(8)])
+    """On average over four trainings: a single one's are off by more, and by what differs between machines."""
+    made, keys = make(agent, Small(), Small().weigh), jnp.stack([jax.random.key(seed) for seed in range(4)])
     start = jax.jit(jax.vmap(made.init))(keys)
-    states = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)))(start, keys, jnp.int32(3000))
-    each = parts(states, 8)
+    states = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)))(start, keys, jnp.int32(1500))
     q, none, slates = exact(policy)
-    found, found_none = (np.mean(of, axis=0) for of in zip(*(learnt(agent, state) for state in each)))
+    found, found_none = (of.mean(axis=0) for of in learnt(agent, states.params))
     if agent.dueling:  # a level that moves between the state's value and the mean over documents
         found, found_none = (x - x.mean() for x in (found, found_none))
         q, none = (x - x.mean() for x in (q, none))
@@ -158,13 +164,13 @@ def test_values_are_those_of_whole_slates(agent: SlateQ, policy: str) -> None:
         np.testing.assert_allclose(found_none, none, atol=0.45)
     if policy == "best":
         seen = Small().observe(World(jnp.arange(SIZE)))
-        acts = [np.asarray(made.act(state.params, keys[0], seen)).tolist() for state in each]
-        assert sum([set(row) for row in act] == slates for act in acts) >= 7
+        acts = jax.jit(jax.vmap(made.act, in_axes=(0, None, None)))(states.params, keys[0], seen)
+        assert sum([set(row) for row in act] == slates for act in acts.tolist()) >= 3
 
 
 def test_the_correction_rises_with_the_steps_of_training() -> None:
     """The second step that learns is the first whose priorities differ: its exponent alone decides what comes of it."""
-    agent = replace(BASE, priority=0.6, correction=0.4, warmup=20, ensemble=2, share=1.0)
+    agent = replace(BASE, priority=0.6, correction=0.4, warmup=20)
     rising = trained(replace(agent, correction_steps=40), 21)[1]
     same = trained(replace(agent, correction=0.4 + 0.6 * 21 / 40), 21)[1]
     other = trained(agent, 21)[1]
@@ -179,17 +185,29 @@ def test_looking_ahead_changes_what_is_shown() -> None:
     assert np.abs(exact("best")[0] - exact("random")[0]).max() > 1
 
 
-def test_memory_makes_up_for_a_state_that_is_hidden() -> None:
-    """What was clicked tells where the session is: the torsos earn more than a network that sees nothing."""
-    agent, earned = replace(BASE, explore_last=0.2, explore_steps=1000), {}
-    torsos: tuple[Torso, ...] = ("none", "gru", "transformer")
-    for torso in torsos:
-        world = Remembering(Small(hidden=True), 8)
-        made = make(replace(agent, torso=torso, torso_width=16), world, Small().weigh)
-        state = jax.jit(made.chunk)(jax.jit(made.init)(jax.random.key(0)), jax.random.key(1), jnp.int32(2500))
-        earned[torso] = many_episodes(world, made.act, state.params, jax.random.key(2), 4000).reward.mean()
-    assert earned["gru"] > 1.1 * earned["none"]
-    assert earned["transformer"] > 1.1 * earned["none"]
+def blind() -> float:
+    """What the best of all slates earns that is shown whatever the state is, from the first state on."""
+    earned = []
+    for slate in itertools.combinations(range(SIZE), SLATE):
+        weights = np.exp(LIKING[:, slate])
+        chances = weights / (1 + weights.sum(axis=1, keepdims=True))
+        leads = np.diag(1 - chances.sum(axis=1))
+        for place, document in enumerate(slate):
+            leads[np.arange(SIZE), (np.arange(SIZE) + document) % SIZE] += chances[:, place]
+        reward = (chances * REWARD[:, slate]).sum(axis=1)
+        earned.append(np.linalg.solve(np.eye(SIZE) - (1 - END) * leads, reward)[0])
+    return max(earned)
+
+
+@pytest.mark.parametrize("torso", ["gru", "transformer"])
+def test_memory_makes_up_for_a_state_that_is_hidden(torso: Torso) -> None:
+    """What was clicked tells where the session is: more is earned than any policy can that sees nothing."""
+    agent = replace(BASE, explore_last=0.2, explore_steps=200, torso=torso, torso_width=16)
+    world = Remembering(Small(hidden=True), 8)
+    made = make(agent, world, Small().weigh)
+    state = jax.jit(made.chunk)(jax.jit(made.init)(jax.random.key(0)), jax.random.key(1), jnp.int32(400))
+    earned = many_episodes(world, made.act, state.params, jax.random.key(2), 2000).reward.mean()
+    assert earned > 1.3 * blind()
 
 
 def test_a_torso_needs_a_memory() -> None:
@@ -213,9 +231,9 @@ def test_several_seeds_at_once_and_several_devices() -> None:
     world = Small()
     made = make(BASE, world, world.weigh)
     keys = jax.vmap(jax.random.key)(jnp.arange(2))
-    states = jax.vmap(made.init)(keys)
+    states = jax.jit(jax.vmap(made.init))(keys)
     many = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)))(states, keys, jnp.int32(60))
-    one = jax.jit(made.chunk)(made.init(keys[1]), keys[1], jnp.int32(60))
+    one = jax.jit(made.chunk)(jax.tree.map(lambda x: x[1], states), keys[1], jnp.int32(60))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-3, atol=1e-4), many.params, one.params)
     on = placed(BASE, partial(make, simulator=world, weigh=world.weigh), 2)
     copies = jax.device_get(on.init(jax.random.key(0)))
@@ -314,6 +332,7 @@ def test_impossible_settings_are_refused(changes: dict[str, Any], part: str) -> 
         SlateQ(**changes)
 
 
+@pytest.mark.many_steps
 def test_it_earns_more_than_a_myopic_policy_on_interest_evolution() -> None:
     """A third of the published training: looking ahead pays (Table 1 of the paper: 174.6 against 166.3)."""
     of: Simulator = InterestEvolution(slate=3, choice=Logit(), known_budget=True)
@@ -330,7 +349,7 @@ def test_it_earns_more_than_a_myopic_policy_on_interest_evolution() -> None:
 
 def test_features_of_another_width_are_refused() -> None:
     made = make(SlateQ(layers=(4,), users=2, batch=2, remembered=60, warmup=20), Small(), Small().weigh)
-    params = made.init(jax.random.key(0)).params
+    params = jax.jit(made.init)(jax.random.key(0)).params
     seen = Small().observe(Small().reset(jax.random.key(0), 2))
     assert jax.jit(made.act)(params, jax.random.key(1), seen).shape == (2, SLATE)
     wide = seen._replace(documents=jnp.concatenate([seen.documents, seen.documents], axis=2))

@@ -43,7 +43,7 @@ def squared_error(agent: SlateQ, seed: int) -> tuple[float, float]:
     after = chunk(state, key, jnp.int32(1))
     lived = jax.device_get(after.memory.entries)
     places = lived.observation.user[:, 0].argmax(axis=1)
-    now, judged = learnt(agent, state), learnt(agent, state.replace(params=state.target))
+    now, judged = zip(*learnt(agent, jax.tree.map(lambda *of: jnp.stack(of), state.params, state.target)))
     aim, left = 0.0, 1.0
     for j in range(ahead):
         aim += left * float(lived.reward[j, 0])

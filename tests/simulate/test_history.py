@@ -15,11 +15,12 @@ WORLD = Remembering(InterestEvolution(candidates=4, slate=2), T, signals=("quali
 
 
 def test_the_last_steps_are_remembered_and_the_users_are_the_simulators() -> None:
-    inner = WORLD.simulator
+    inner, observe, move = WORLD.simulator, jax.jit(WORLD.observe), jax.jit(WORLD.step)
+    plain_observe, plain_move = jax.jit(inner.observe), jax.jit(inner.step)
     state, plain = WORLD.reset(jax.random.key(0), N), inner.reset(jax.random.key(0), N)
     done: list[list[list[float]]] = [[] for _ in range(N)]
     for step in range(STEPS):
-        seen = WORLD.observe(state)
+        seen = observe(state)
         assert seen.history is not None
         assert seen.history.shape == (N, T, WORLD.event_width)
         for user, events in enumerate(done):
@@ -29,9 +30,9 @@ def test_the_last_steps_are_remembered_and_the_users_are_the_simulators() -> Non
             wanted[: len(last)] = np.reshape(last, (len(last), WORLD.event_width))
             np.testing.assert_allclose(seen.history[user], wanted, rtol=1e-6)
         key, slates = jax.random.key(step), random_slates(None, jax.random.key(100 + step), seen, 2)
-        state, response = WORLD.step(key, state, slates)
-        documents = np.asarray(inner.observe(plain).documents)
-        plain, same = inner.step(key, plain, slates)
+        state, response = move(key, state, slates)
+        documents = np.asarray(plain_observe(plain).documents)
+        plain, same = plain_move(key, plain, slates)
         np.testing.assert_array_equal(response.reward, same.reward)
         for user in range(N):
             event = [0.0] * 20 + [0.0, 0.0, 0.0]

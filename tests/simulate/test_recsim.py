@@ -19,6 +19,7 @@ def test_all_that_is_said_is_compared() -> None:
     assert all(row["episodes"] >= 5000 for policies in RECSIM.values() for row in policies.values())
 
 
+@pytest.mark.many_steps
 @pytest.mark.parametrize(("name", "policy"), CASES)
 def test_statistics_agree(name: str, policy: str) -> None:
     found = ours(name, policy, SESSIONS, seed=1)
@@ -28,6 +29,7 @@ def test_statistics_agree(name: str, policy: str) -> None:
     assert max(apart.values()) < 3, apart
 
 
+@pytest.mark.many_steps
 def test_the_comparison_sees_a_small_change() -> None:
     """A refund of .24 in place of .265 is found, so that agreement means something."""
     from functools import partial

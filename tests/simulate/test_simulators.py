@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import Array, Key
 
 from rec_jax.errors import InputError
 from rec_jax.policies.fixed import best, interest, random_slates, scored
@@ -30,20 +31,25 @@ N = 64
 
 def stepped(of: Simulator, seed: int = 0) -> tuple[Any, Any, np.ndarray, Any]:
     """(before, after, slates, response) of a random step, in numpy."""
-    before = of.reset(jax.random.key(seed), N)
-    slates = random_slates(None, jax.random.key(seed + 1), of.observe(before), of.slate)
-    after, response = of.step(jax.random.key(seed + 2), before, slates)
-    return jax.tree.map(np.asarray, (before, after, slates, response))
+    return jax.tree.map(np.asarray, _stepped(of, *(jax.random.key(seed + i) for i in range(3))))
+
+
+@partial(jax.jit, static_argnums=0)
+def _stepped(of: Simulator, *keys: Key[Array, ""]) -> tuple[Any, Any, Array, Any]:
+    before = of.reset(keys[0], N)
+    slates = random_slates(None, keys[1], of.observe(before), of.slate)
+    after, response = of.step(keys[2], before, slates)
+    return before, after, slates, response
 
 
 @pytest.mark.parametrize("of", SIMULATORS, ids=NAMES)
 def test_what_is_declared_is_what_comes(of: Simulator) -> None:
-    state = of.reset(jax.random.key(0), N)
-    seen = of.observe(state)
+    state = jax.eval_shape(partial(of.reset, n=N), jax.random.key(0))
+    seen = jax.eval_shape(of.observe, state)
     assert seen.user.shape == (N, of.user_width)
     assert seen.documents.shape == (N, of.candidates, of.document_width)
     _, after, _, response = stepped(of)
-    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    assert jax.tree.map(np.shape, after) == jax.tree.map(lambda leaf: leaf.shape, state)
     assert response.clicked.shape == (N, of.slate)
     assert (response.clicked.sum(axis=1) <= 1).all()
     assert all(signal.shape == (N, of.slate) for signal in response.signals.values())
