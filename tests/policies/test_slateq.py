@@ -149,8 +149,8 @@ def reader(agent: SlateQ) -> Callable[[Any], Array]:
     ids=["q", "double, copies", "prioritised", "dueling", "ensemble", "sarsa", "sarsa, 3 steps", "myopic"],
 )
 def test_values_are_those_of_whole_slates(agent: SlateQ, policy: str) -> None:
-    """On average over four trainings: a single one's are off by more, and by what differs between machines."""
-    made, keys = make(agent, Small(), Small().weigh), jnp.stack([jax.random.key(seed) for seed in range(4)])
+    """On average over eight trainings: a single one's are off by more, and by what differs between machines."""
+    made, keys = make(agent, Small(), Small().weigh), jnp.stack([jax.random.key(seed) for seed in range(8)])
     start = jax.jit(jax.vmap(made.init))(keys)
     states = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)))(start, keys, jnp.int32(1500))
     q, none, slates = exact(policy)
@@ -165,7 +165,7 @@ def test_values_are_those_of_whole_slates(agent: SlateQ, policy: str) -> None:
     if policy == "best":
         seen = Small().observe(World(jnp.arange(SIZE)))
         acts = jax.jit(jax.vmap(made.act, in_axes=(0, None, None)))(states.params, keys[0], seen)
-        assert sum([set(row) for row in act] == slates for act in acts.tolist()) >= 3
+        assert sum([set(row) for row in act] == slates for act in acts.tolist()) >= 7
 
 
 def test_the_correction_rises_with_the_steps_of_training() -> None:
