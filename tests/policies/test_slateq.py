@@ -1,10 +1,9 @@
 """SlateQ against value iteration over whole slates, on a small world whose every number is known."""
 
-import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -120,7 +119,7 @@ def learnt(agent: SlateQ, params: Any) -> tuple[np.ndarray, np.ndarray]:
     return q[..., :-1], q[..., -1]
 
 
-@functools.cache
+@cache
 def reader(agent: SlateQ) -> Callable[[Any], Array]:
     network = QNetwork(agent.layers, agent.dueling)
     documents = jnp.tile(jnp.concatenate([jnp.eye(SIZE), jnp.zeros((1, SIZE))]), (SIZE, 1, 1))
@@ -170,7 +169,7 @@ def test_values_are_those_of_whole_slates(agent: SlateQ, policy: str) -> None:
 
 def test_the_correction_rises_with_the_steps_of_training() -> None:
     """The second step that learns is the first whose priorities differ: its exponent alone decides what comes of it."""
-    agent = replace(BASE, priority=0.6, correction=0.4, warmup=20)
+    agent = replace(BASE, priority=0.6, correction=0.4, warmup=20, ensemble=2, share=1.0)
     rising = trained(replace(agent, correction_steps=40), 21)[1]
     same = trained(replace(agent, correction=0.4 + 0.6 * 21 / 40), 21)[1]
     other = trained(agent, 21)[1]
@@ -233,7 +232,7 @@ def test_several_seeds_at_once_and_several_devices() -> None:
     keys = jax.vmap(jax.random.key)(jnp.arange(2))
     states = jax.jit(jax.vmap(made.init))(keys)
     many = jax.jit(jax.vmap(made.chunk, in_axes=(0, 0, None)))(states, keys, jnp.int32(60))
-    one = jax.jit(made.chunk)(jax.tree.map(lambda x: x[1], states), keys[1], jnp.int32(60))
+    one = jax.jit(made.chunk)(jax.jit(made.init)(keys[1]), keys[1], jnp.int32(60))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-3, atol=1e-4), many.params, one.params)
     on = placed(BASE, partial(make, simulator=world, weigh=world.weigh), 2)
     copies = jax.device_get(on.init(jax.random.key(0)))
