@@ -30,12 +30,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Array, Float, Int, Key
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax.data.rewards import Reward, Signal
 from rec_jax.errors import InputError
 from rec_jax.evaluate.over_time import diversity, mean_over_time, novelty
@@ -156,7 +155,10 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
             valid[name] = float(play(key=others).returns.mean())
         returns[name] = np.asarray(one.returns, np.float64)[None]
         policies[name] = {"returns": [float(one.returns.mean())], "over_time": _listed(one.over_time)}
-    keys = jnp.stack([device_key(options.seed + i, "long term") for i in range(options.seeds)])
+    first, keys = (
+        jnp.stack([device_key(options.seed + i, f"long term, {purpose}") for i in range(options.seeds)])
+        for purpose in ("init", "train")
+    )
     for discount in DISCOUNTS:
         name = f"discount {discount:g}"
         told(name)
@@ -165,7 +167,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
         identity = name_of(options, of, inside, without=("users", "runs", "out"))
         with closing(Checkpoints(options.runs / identity)) as store:
             steps = -(-options.steps // of.users)
-            params = on.one(train(on.init(keys), on.chunk, keys, steps, store=store, put=on.put)).params
+            params = on.one(train(on.init(first), on.chunk, keys, steps, store=store, put=on.put)).params
         score = jax.jit(lambda params, key, act=on.made.act: scored(world, inside, act, params, key, options.users))
         by_seed = [jax.tree.map(lambda x, i=i: x[i], params) for i in range(options.seeds)]
         each = [jax.device_get(score(of_seed, key)) for of_seed in by_seed]
@@ -240,7 +242,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
 
 def script(argv: Sequence[str]) -> None:
     """Run, write, draw, print. InputError: too few of something."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.long_term", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.long_term", __doc__)
     if min(options.seeds, options.steps) < 1 or options.users < 2:
         raise InputError(
             f"--seeds {options.seeds} --steps {options.steps} --users {options.users}: expected at least 1, 1 and 2"

@@ -26,7 +26,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import FLAT, main
+from experiments.cli import main, parse_options
 from experiments.recsim import policies
 from rec_jax.config import short_hash, to_json
 from rec_jax.errors import InputError
@@ -81,9 +81,15 @@ class PolicyExperiment:
     """Seed of everything random in training."""
 
     def __post_init__(self) -> None:
-        if self.learns and self.agent != named(self.policy, self.agent):
+        if self.learns and self.agent != (agent := named(self.policy, self.agent)):
             # The name says it; two fields that could disagree would make one of them a lie.
-            object.__setattr__(self, "agent", named(self.policy, self.agent))
+            for name in ("rule", "target", "serve"):
+                given, said = getattr(self.agent, name), getattr(agent, name)
+                if given not in (said, getattr(SlateQ, name)):
+                    raise InputError(
+                        f"--{name} {given}: {self.policy} has {said!r}; leave it out, or name another policy"
+                    )
+            object.__setattr__(self, "agent", agent)
         if self.remember < 0:
             raise InputError(f"--remember {self.remember}: expected at least 0")
         if self.learns and (self.agent.torso != "none") != (self.remember > 0):
@@ -269,14 +275,15 @@ class Options:
 
 def script(argv: Sequence[str]) -> None:
     """Train, score, write, print."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.policy", description=__doc__, config=FLAT)
+    options = parse_options(Options, argv, "python -m experiments.policy", __doc__)
     share_cores(options.devices)
     console, experiment = Console(), options.experiment
     folder = options.runs / experiment.name
     if folder.exists() and not options.resume:
         raise InputError(f"{folder}: holds a run already; continue it with --resume, or choose other --runs")
-    if experiment.learns:  # what cannot be made or shared is told before anything is written
-        _placed(experiment.agent, experiment.world, options.devices)
+    world = experiment.world  # what cannot be made or shared is told before anything is written
+    if experiment.learns:
+        _placed(experiment.agent, world, options.devices)
     config = {"experiment": to_json(experiment), "devices": options.devices}
     make_folder(folder)
     tracker = Tracker(options.wandb, options.wandb_project, folder, experiment.name, config, experiment.hash)

@@ -6,6 +6,7 @@ Of a log here; of simulators in rec_jax/policies/rewards.py. Checked against the
 (tests/policies/test_rewards.py, tests/data/test_own.py).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,9 +54,14 @@ class Signal:
         return Signal(name, weight, low, high, clip)
 
     def share(self, value: Any) -> Any:
-        """(x - low) / (high - low), within [0, 1] where `clip`."""
-        found = (value - self.low) / (self.high - self.low)
-        return found.clip(0, 1) if self.clip else found
+        """(x - low) / (high - low), as the nearest of 0 and 1 where x lies outside."""
+        return ((value - self.low) / (self.high - self.low)).clip(0, 1)
+
+    def inside(self, value: Any) -> Any:
+        """Whether it is in the range, whose ends are rounded to the precision of what was measured; all but NaN are
+        where it is clipped."""
+        low, high = (-math.inf, math.inf) if self.clip else (self.low, self.high)
+        return (value >= low) & (value <= high)
 
     def check_known(self, measured: Mapping[str, Any]) -> None:
         """InputError: it is not among what is measured."""
@@ -66,8 +72,8 @@ class Signal:
 
     def check_inside(self, values: np.ndarray, where: str) -> None:
         """InputError: a value [m] is outside the range, `where` telling of which number it is."""
-        wrong = np.flatnonzero(~((values >= self.low) & (values <= self.high)))
-        if len(wrong) and not self.clip:
+        wrong = np.flatnonzero(~self.inside(values))
+        if len(wrong):
             raise InputError(
                 f"{where.format(wrong[0])}: {self.name} {values[wrong[0]]} is outside its declared range, {self.low} "
                 f"to {self.high}; declare a wider one, or clip it, to count it as the nearest end"

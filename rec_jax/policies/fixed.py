@@ -20,14 +20,15 @@ def random_slates(params: Any, key: Key[Array, ""], observation: Observation, k:
 
 
 def best(scores: Float[Array, "n c"], k: int) -> Int[Array, "n k"]:
-    """The k candidates with the highest scores, the best first; of equals the first.
+    """The k candidates with the highest scores, the best first; of equals the first. A score of -inf is the lowest.
 
     By k passes over the candidates: `lax.top_k` sorts each row, which for few candidates takes ten times as long.
     InputError: there are fewer than k.
     """
     check_slate(k, scores.shape[1])
     places = jnp.arange(scores.shape[1])
-    found, left = list[Array](), scores
+    # Places that are taken are lower than any score, which -inf would not be.
+    found, left = list[Array](), jnp.maximum(scores, jnp.finfo(scores.dtype).min)
     for _ in range(k):
         found.append(jnp.argmax(left, axis=1).astype(jnp.int32))
         left = jnp.where(places == found[-1][:, None], -jnp.inf, left)

@@ -102,6 +102,8 @@ class QNetwork(nn.Module):
             if history is None or events is None:
                 raise ValueError(f"the torso {self.torso!r} reads what users did: give history and events")
             user = jnp.concatenate([user, History(self.torso, self.torso_width)(history, events)], axis=1)
+        if user.shape[1] == 0:  # a world that shows nothing of its users: a constant stands for them
+            user = jnp.ones((len(user), 1), documents.dtype)
         first, *others = self.layers
         joined = nn.Dense(first)(user)[:, None, :] + nn.Dense(first, use_bias=False)(documents)
         found = self._rest(nn.relu(joined), others)

@@ -90,9 +90,10 @@ def annealed(first: float, steps: int, step: Int[Array, ""]) -> Float[Array, ""]
 
 
 def importance(odds: Float[Array, "b"], exponent: Float[Array, ""] | float) -> Float[Array, "b"]:
-    """odds^-exponent over the largest of them: weights that make up for the priorities (Sec. 3.4)."""
+    """odds^-exponent over the largest of them: weights that make up for the priorities (Sec. 3.4). Entries that are not
+    to be learnt from have odds of inf: they weigh nothing, and are nobody's largest."""
     weights = odds**-exponent
-    return weights / weights.max()
+    return weights / jnp.maximum(weights.max(), jnp.finfo(weights.dtype).tiny)
 
 
 def prioritised(replay: Replay, sample: Sample, priority: Float[Array, "b"]) -> Replay:

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.data.rewards import Reward
@@ -32,8 +31,8 @@ def of_response(reward: Reward, response: Response) -> Float[Array, "n"]:
     measured = _measured(response)
     for signal in reward.signals:
         signal.check_known(measured)
-        share = signal.share(measured[signal.name])
-        found = found + signal.weight * jnp.where((share >= 0) & (share <= 1), share, jnp.nan)
+        value = measured[signal.name]
+        found = found + signal.weight * jnp.where(signal.inside(value), signal.share(value), jnp.nan)
     return jnp.where(response.clicked, found, 0).sum(axis=1) / reward.total
 
 
@@ -52,7 +51,7 @@ class Rewarded(Around):
         for signal in self.reward.signals:
             signal.check_known(measured)
             for at, counted in enumerate(clicked & live[:, :, None]):
-                values = measured[signal.name][at][counted].astype(np.float64)
+                values = measured[signal.name][at][counted]
                 signal.check_inside(values, f"{self.name}, step {at + 1} under random slates, click {{}}")
 
     def step(self, key: Key[Array, ""], state: State, slates: Int[Array, "n k"]) -> tuple[State, Response]:

@@ -292,8 +292,10 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
         error = jax.lax.stop_gradient(aim) - q
         counts = jnp.ones_like(error) if agent.q_none else chosen.astype(jnp.float32)
         counts = counts if learns is None else counts * learns
-        beta = replay.annealed(agent.correction, agent.correction_steps, step)
-        weights = counts * (replay.importance(drawn.odds, beta) if agent.priority else 1.0)
+        weights = counts
+        if agent.priority:  # relative to the largest weight of those that teach something
+            beta = replay.annealed(agent.correction, agent.correction_steps, step)
+            weights = counts * replay.importance(jnp.where(counts > 0, drawn.odds, jnp.inf), beta)
         return (weights * error**2).sum() / jnp.maximum(counts.sum(), 1), jnp.abs(error) * counts
 
     def learn(state: AgentState, key: Key[Array, ""]) -> AgentState:

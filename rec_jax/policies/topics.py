@@ -3,6 +3,10 @@
 A bandit belongs to one user, or to all users of a cluster, who then learn from one another's clicks (RecSim's cluster
 bandit: Ie et al., 2019, Sec. 3.3.2). Its arms are the topics.
 
+Where this differs from RecSim's: the arm is credited with a click on any document of the slate, whatever its topic, as
+what choosing the arm led to; RecSim counts impressions and clicks by each document's own. Where the topic has too few
+documents, the best of all others fill the slate; RecSim's come from the arm ranked next.
+
 Checked against a loop in plain Python, counted draws, and what sharing must bring (tests/policies/test_topics.py).
 """
 

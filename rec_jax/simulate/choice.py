@@ -1,7 +1,8 @@
 """Which document of a slate a user chooses, by the scores that the user gives them (RecSim, `choice_model.py`).
 
-A choice model is `weights(scores [n k]) -> (of each document [n k], of choosing none [n])`, not normalised. Checked
-against RecSim's own models on the same scores (tests/simulate/test_choice.py).
+A choice model is `weights(scores [n k]) -> (of each document [n k], of choosing none [n])`, not normalised, of a slate
+in its order, and `odds`, the same of candidates before they have places. Checked against RecSim's own models on the
+same scores (tests/simulate/test_choice.py).
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from rec_jax.errors import InputError
 
+CERTAIN = 0.999
+"""The largest chance of a click whose odds are told: those of certainty are infinite."""
+
 
 @runtime_checkable
 class ChoiceModel(Protocol):
@@ -19,6 +23,9 @@ class ChoiceModel(Protocol):
 
     def weights(self, scores: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
         """What each document weighs, and what choosing none does: chances up to a common factor."""
+
+    def odds(self, scores: Float[Array, "n c"]) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
+        """The same of candidates that have no place yet, for policies that build slates of them."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,10 @@ class Proportional:
         of_none = jnp.full(scores.shape[0], self.no_click_mass - self.min_normalizer, scores.dtype)
         return jnp.maximum(scores - self.min_normalizer, 0), of_none
 
+    def odds(self, scores: Float[Array, "n c"]) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
+        """As ChoiceModel: places have no say."""
+        return self.weights(scores)
+
 
 @dataclass(frozen=True)
 class Logit:
@@ -51,6 +62,10 @@ class Logit:
         """As ChoiceModel, relative to the largest exponent."""
         largest = jnp.maximum(scores.max(axis=1), self.no_click_mass)
         return jnp.exp(scores - largest[:, None]), jnp.exp(self.no_click_mass - largest)
+
+    def odds(self, scores: Float[Array, "n c"]) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
+        """As ChoiceModel: places have no say."""
+        return self.weights(scores)
 
 
 @dataclass(frozen=True)
@@ -74,11 +89,20 @@ class Cascade:
 
     def weights(self, scores: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
         """As ChoiceModel; they add up to 1. What the scaling leaves above 1 counts as 1."""
-        worth = jnp.exp(scores) if self.exponential else jnp.maximum(scores - self.min_normalizer, 0)
-        chance = self.attention * jnp.minimum(self.scaling * worth, 1)
+        chance = self._when_read(scores)
         passed = jnp.cumprod(1 - chance, axis=1)
         before = jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], axis=1)
         return chance * before, passed[:, -1]
+
+    def odds(self, scores: Float[Array, "n c"]) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
+        """As ChoiceModel: c / (1 - c) against 1 for none, c the chance of a click on a document that is read. Exact of
+        slates of one; of larger ones nearly so where clicks are rare, the true chances depend on places."""
+        chance = jnp.minimum(self._when_read(scores), CERTAIN)
+        return chance / (1 - chance), jnp.ones(len(scores), scores.dtype)
+
+    def _when_read(self, scores: Float[Array, "n c"]) -> Float[Array, "n c"]:
+        worth = jnp.exp(scores) if self.exponential else jnp.maximum(scores - self.min_normalizer, 0)
+        return self.attention * jnp.minimum(self.scaling * worth, 1)
 
 
 def choose(uniform: Float[Array, "n"], of_each: Float[Array, "n k"], of_none: Float[Array, "n"]) -> Int[Array, "n"]:

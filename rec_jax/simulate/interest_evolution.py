@@ -105,9 +105,9 @@ class InterestEvolution:
         return Observation(user, jax.nn.one_hot(state.topics, self.topics, dtype=jnp.float32))
 
     def weights(self, observation: Observation) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
-        """The choice model over all candidates: what each of them weighs, and choosing none."""
+        """The choice model over all candidates: what each of them weighs, and choosing none (`ChoiceModel.odds`)."""
         interests = observation.user[:, : self.topics]
-        return self.choice.weights(jnp.einsum("nt,nct->nc", interests, observation.documents))
+        return self.choice.odds(jnp.einsum("nt,nct->nc", interests, observation.documents))
 
     def step(self, key: Key[Array, ""], state: Users, slates: Int[Array, "n k"]) -> tuple[Users, Response]:
         """At most one document is watched; its reward is the watch time, in minutes."""

@@ -93,6 +93,8 @@ def test_the_command_writes_a_result(tmp_path: Path, capsys: pytest.CaptureFixtu
         policy.script(["interest", "--test-users", "40", "--runs", str(tmp_path)])
     with pytest.raises(InputError, match="users 32 cannot be shared evenly by 3 devices"):
         policy.script(["QL-TT-TS", "--devices", "3", "--runs", str(tmp_path), "--wandb", "off"])
+    with pytest.raises(InputError, match="slate 11: expected from 1 to 10"):
+        policy.script(["random", "--slate", "11", "--runs", str(tmp_path), "--wandb", "off"])
     assert len(list(tmp_path.iterdir())) == 1  # nothing half-begun is left
 
 
@@ -117,5 +119,7 @@ def test_bad_flags_are_told() -> None:
         PolicyExperiment("QL-OT-GS", SlateQ(torso="gru"))
     with pytest.raises(InputError, match="--remember -1"):
         PolicyExperiment("random", remember=-1)
+    with pytest.raises(InputError, match="--rule sarsa: QL-OT-GS has 'q'; leave it out, or name another policy"):
+        PolicyExperiment("QL-OT-GS", SlateQ(rule="sarsa"))
     with pytest.raises(InputError, match="slate 11: expected from 1 to 10"):
         policy.run(PolicyExperiment("random", slate=11))

@@ -32,6 +32,17 @@ def test_q_is_the_network_over_both_vectors_joined(dueling: bool) -> None:
         np.testing.assert_allclose(found[i], q, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dueling", [False, True])
+def test_where_nothing_is_known_of_users_documents_alone_count(dueling: bool) -> None:
+    documents = jnp.arange(12.0).reshape(2, 3, 2)
+    module = QNetwork((6, 3), dueling)
+    params = module.init(jax.random.key(0), jnp.zeros((2, 0)), documents)
+    found = np.asarray(module.apply(params, jnp.zeros((2, 0)), documents))
+    as_known = np.asarray(module.apply(params, jnp.ones((2, 1)), documents))
+    np.testing.assert_array_equal(found, as_known)
+    assert len(np.unique(found)) == 6
+
+
 @pytest.mark.parametrize("kind", ["dnn", "gru", "transformer"])
 def test_torsos_read_the_real_events_alone_in_their_order(kind: Torso) -> None:
     rng = np.random.default_rng(1)

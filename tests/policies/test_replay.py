@@ -74,6 +74,12 @@ def test_the_weights_are_their_formula_at_every_exponent() -> None:
         np.testing.assert_allclose(found, [w / max(raw) for w in raw], rtol=1e-5)
 
 
+def test_entries_that_teach_nothing_are_nobody_s_largest_weight() -> None:
+    odds = jnp.array([0.5, jnp.inf, 2.0])
+    np.testing.assert_allclose(replay.importance(odds, 0.5), [1.0, 0.0, 0.5], rtol=1e-6)
+    assert replay.importance(jnp.array([jnp.inf, jnp.inf]), 1.0).tolist() == [0, 0]
+
+
 def test_a_new_entry_has_the_highest_priority() -> None:
     ring = written(2)
     ring = replay.prioritised(ring, replay.Sample(jnp.array([1]), jnp.array([2]), jnp.ones(1)), jnp.array([6.999]))

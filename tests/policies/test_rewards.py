@@ -47,6 +47,24 @@ def test_values_outside_the_declared_range_are_refused_or_told() -> None:
     assert of_response(clipped, answer([[0.0, 9.0], [0.0, 0.0], [4.0, 0.0]])).tolist() == [1, 0, 0.5]
 
 
+@pytest.mark.parametrize("ends", [(0.0, 4.3), (0.9, 1.0), (-0.7, 0.1)])
+def test_ends_in_single_precision_are_inside(ends: tuple[float, float]) -> None:
+    signal = Signal("watch_time", 1.0, *ends)
+    measured = np.array(ends, np.float32)
+    signal.check_inside(measured, "row {}")
+    found = of_response(Reward((signal,)), answer([[0.0, ends[1]], [0.0, 0.0], [ends[0], 0.0]]))
+    assert found.tolist() == [1, 0, 0]
+    beyond = np.nextafter(measured, np.float32([-9, 9]))
+    for value in beyond:
+        with pytest.raises(InputError, match="outside its declared range"):
+            signal.check_inside(np.array([value]), "row {}")
+
+
+def test_what_was_not_measured_cannot_be_clipped() -> None:
+    with pytest.raises(InputError, match="row 0: watch_time nan"):
+        Reward((Signal("watch_time", clip=True),)).of_log({"watch_time": np.array([np.nan])})
+
+
 def test_impossible_rewards_are_refused() -> None:
     with pytest.raises(InputError, match="weight -1"):
         Signal("click", -1.0)

@@ -21,6 +21,8 @@ from rec_jax.simulate.choice import Logit, choose
 from rec_jax.simulate.episodes import many_episodes
 from rec_jax.simulate.history import Remembering
 from rec_jax.simulate.interest_evolution import InterestEvolution
+from rec_jax.simulate.interest_exploration import InterestExploration
+from rec_jax.simulate.long_term_satisfaction import LongTermSatisfaction
 
 SIZE, SLATE, END, GAMMA = 3, 2, 0.1, 0.9
 REWARD = np.array([[3.0, 4.0, 3.0], [3.0, 1.0, 4.0], [0.0, 0.0, 0.0]])
@@ -356,3 +358,16 @@ def test_features_of_another_width_are_refused() -> None:
         jax.jit(made.act)(params, jax.random.key(1), wide)
     with pytest.raises(InputError, match=r"user features of another width: the policy was made for 3, and .* 2;"):
         made.act(params, jax.random.key(1), seen._replace(user=seen.user[:, :2]))
+
+
+@pytest.mark.parametrize("world", [InterestExploration(candidates=4, slate=1), LongTermSatisfaction(slate=1)])
+def test_it_acts_and_learns_where_nothing_is_shown_of_users(world: Simulator) -> None:
+    def weigh(seen: Observation) -> tuple[Array, Array]:
+        return jnp.ones(seen.documents.shape[:2]), jnp.ones(len(seen.documents))
+
+    made = make(SlateQ(layers=(4,), users=4, batch=8, remembered=60, warmup=20, q_none=True), world, weigh)
+    state = jax.jit(made.init)(jax.random.key(0))
+    after = jax.jit(made.chunk)(state, jax.random.key(1), jnp.int32(30))
+    assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(after.params)))
+    slates = made.act(after.params, jax.random.key(2), world.observe(world.reset(jax.random.key(3), 5)))
+    assert slates.shape == (5, 1)

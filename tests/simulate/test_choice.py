@@ -29,6 +29,22 @@ def test_chances_are_recsims(name: str) -> None:
     np.testing.assert_allclose(chances, RECSIM["chances"][name], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_odds_are_the_chances_of_slates_of_one_wherever_a_candidate_stands(name: str) -> None:
+    scores = jnp.array([[0.8, -0.3, 0.8, 0.1]])
+    of_each, of_none = MODELS[name].odds(scores)
+    for place in range(4):
+        (alone,), none = (of[0] for of in MODELS[name].weights(scores[:, place : place + 1]))
+        chance = of_each[0, place] / (of_each[0, place] + of_none[0])
+        assert float(chance) == pytest.approx(float(alone / (alone + none)), rel=1e-5)
+
+
+def test_a_certain_click_has_finite_odds() -> None:
+    of_each, of_none = Cascade(attention=1.0, scaling=5.0).odds(jnp.array([[1.0, -1.0]]))
+    assert of_each[0].tolist() == pytest.approx([999, 0], rel=1e-3)
+    assert of_none.tolist() == [1]
+
+
 def test_a_logit_does_not_overflow() -> None:
     of_each, of_none = Logit(no_click_mass=-1000.0).weights(jnp.array([[900.0, 899.0]]))
     np.testing.assert_allclose(of_each, [[1, np.exp(-1)]], rtol=1e-6)

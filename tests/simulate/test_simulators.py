@@ -213,6 +213,8 @@ def test_bad_settings_are_refused() -> None:
 def test_the_best_come_first_and_of_equals_the_first() -> None:
     scores = jnp.array([[1.0, 5.0, 5.0, 2.0], [-1.0, -3.0, -2.0, -1.0]])
     assert best(scores, 3).tolist() == [[1, 2, 3], [0, 3, 2]]
+    never = jnp.array([[0.0, -jnp.inf, -jnp.inf, 1.0]])
+    assert best(never, 3).tolist() == [[3, 0, 1]]
     seen = Observation(jnp.array([[1.0, -1.0]]), jnp.array([[[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]]))
     assert scored(interest, 2)(None, jax.random.key(0), seen).tolist() == [[0, 2]]
 
