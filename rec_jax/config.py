@@ -163,7 +163,7 @@ class Runtime:
 
 AT_LEAST_ONE = (
     *("factors", "epochs", "batch_size", "every", "negatives", "k", "bootstrap", "processes", "trials"),
-    *("width", "heads", "inner", "layers", "max_length"),
+    *("width", "heads", "inner", "max_length"),
 )
 POSITIVE = ("learning_rate", "pretrain_learning_rate", "init_sd", "temperature")
 ANY_SIGN = ("min_rating", "rating_low", "rating_high")

@@ -96,7 +96,9 @@ def recommend_to_history(saved: Saved, items: Sequence[str], k: int = 10) -> lis
     if predicts_ratings(saved.experiment):
         raise InputError(f"{saved.experiment.objective} models need ratings to fold a user in, and a history has none")
     dataset = saved.problem.dataset
-    history = np.array([*dict.fromkeys(dataset.item_index(item) for item in items)], np.int32)
+    events = [dataset.item_index(item) for item in items]
+    # A model of sequences reads an item again where it comes again, as it did in training; of others it is a set.
+    history = np.array(events if saved.scorer.reads else [*dict.fromkeys(events)], np.int32)
     m = len(history)
     log = Interactions(np.zeros(m, np.int32), history, np.ones(m, np.float32), np.zeros(m, np.int64))
     return top(saved.scorer.fold_in(log, 1), saved.problem, 0, log, k)
@@ -105,18 +107,19 @@ def recommend_to_history(saved: Saved, items: Sequence[str], k: int = 10) -> lis
 def top(scorer: Scorer, problem: Problem, user: int, log: Interactions, k: int) -> list[Recommendation]:
     """The k items that score highest for a user of `log`, whose own there are left out; ties in the order of ids.
 
-    Items that train never saw are left out too: nothing is known of them.
+    Items that the recommender never saw in training are left out too: nothing is known of them.
     """
     query = Query.at(np.array([user], np.int32), np.zeros(1, np.int64), Histories.of(log, user + 1), scorer.reads)
     return best(np.asarray(scorer.scores(scorer.cache, query)[0]), problem, log.item[log.user == user], k)
 
 
 def best(scores: Float[np.ndarray, "n"], problem: Problem, own: Int[np.ndarray, "m"], k: int) -> list[Recommendation]:
-    """The k items of the highest scores, `own` and those that train never saw left out; ties in the order of ids."""
+    """The k items of the highest scores, `own` and those never seen in training left out; ties in the order of ids."""
     dataset, scores = problem.dataset, scores.astype(np.float64)
+    trained_on = problem.whole if problem.protocol.refit else problem
     if k < 1:
         raise InputError(f"--k {k}: at least 1 is needed")
-    scores[np.setdiff1d(np.arange(dataset.n_items), problem.split.train.item)] = -np.inf
+    scores[np.setdiff1d(np.arange(dataset.n_items), trained_on.split.train.item)] = -np.inf
     scores[own] = -np.inf
     found = np.argsort(-scores, kind="stable")[:k]
     found = found[np.isfinite(scores[found])]

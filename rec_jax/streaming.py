@@ -43,8 +43,9 @@ class Follower:
         InputError: no such item, or time runs backwards.
         """
         index = self._saved.problem.dataset.item_index(item)
-        if self._times and time < self._times[-1]:
-            raise InputError(f"time {time}: the last event was at {self._times[-1]}; give events in their order")
+        last = max(self._times, default=0)
+        if time and time < last:
+            raise InputError(f"time {time}: the last event was at {last}; give events in their order")
         self._items.append(index)
         self._times.append(time)
         longest, cache = self._stream.longest, self._saved.scorer.cache

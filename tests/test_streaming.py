@@ -10,7 +10,7 @@ from rec_jax.run import run
 from rec_jax.streaming import Follower
 from tests.helpers import quick, small_experiment, write_small_csv
 
-ITEMS = ["4", "0", "7", "2", "11", "6", "9", "3", "14", "1", "12"]
+ITEMS = ["4", "0", "7", "4", "11", "6", "9", "3", "14", "1", "12"]  # 4 comes again
 
 
 def saved(folder: Path, model: str) -> Saved:
@@ -43,5 +43,8 @@ def test_what_cannot_be_followed(tmp_path: Path) -> None:
     follower.observe("3", 100)
     with pytest.raises(InputError, match="time 99: the last event was at 100"):
         follower.observe("4", 99)
+    follower.observe("4")  # at an unknown time
+    with pytest.raises(InputError, match="time 99: the last event was at 100"):
+        follower.observe("5", 99)
     with pytest.raises(InputError, match="'x'"):
         follower.observe("x", 101)

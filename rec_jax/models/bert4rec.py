@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rec_jax.errors import InputError
 from rec_jax.fields import added
 from rec_jax.models.attention import MultiHead
 from rec_jax.models.base import Query
@@ -58,6 +59,8 @@ class BERT4Rec(SequenceModel):
     def setup(self) -> None:
         c = self.config
         check_heads(c.width, c.heads)
+        if c.max_length < 2:
+            raise InputError(f"--max-length {c.max_length}: expected at least 2, an event and the mask after it")
         self.embed = ItemsAndPlaces(self.n_items + 1, c.width, c.max_length, c.positions, 0.0, scaled=False)
         self.embed_norm, self.embed_drop = nn.LayerNorm(epsilon=EPSILON), Dropout(c.dropout)
         self.layers = [Block(c) for _ in range(c.blocks)]

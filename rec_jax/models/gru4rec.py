@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rec_jax.errors import InputError
 from rec_jax.models.base import Query
 from rec_jax.models.layers import Dense, Dropout
 from rec_jax.models.sequence import NORMAL, SequenceModel, latest, own_vectors
@@ -45,6 +46,8 @@ class GRU4Rec(SequenceModel):
 
     def setup(self) -> None:
         c = self.config
+        if c.layers < 1:
+            raise InputError(f"--layers {c.layers}: expected at least 1")
         self.item = nn.Embed(self.n_items, c.width, embedding_init=NORMAL)
         self.layers = [GRU(c.width) for _ in range(c.layers)]
         self.drop = Dropout(c.dropout)
@@ -53,7 +56,8 @@ class GRU4Rec(SequenceModel):
     def states(self, query: Query) -> Float[Array, "b t d"]:
         """The state at every position."""
         items = latest(query, self.config.max_length).history
-        x = self.drop(self.item(jnp.maximum(items, 0)))
+        # Without any event, what is read is not item 0.
+        x = self.drop(jnp.where((items >= 0)[..., None], self.item(jnp.maximum(items, 0)), 0))
         for layer in self.layers:
             x = self.drop(layer(x))
         return x

@@ -4,8 +4,8 @@ Powering Graph Convolution Network for Recommendation", SIGIR 2020.
 E^(k+1) = D^-1/2 A D^-1/2 E^(k) over the graph of users and items (Eqs. 3 and 8), the mean of layers 0..K (Eq. 4 with
 alpha_k = 1/(K+1), as in Sec. 3.1.2), and a dot product (Eq. 5). A pair that comes twice is one edge.
 
-Differences from the authors' code: (1) a step's penalty is averaged over the negatives of a pair and not halved;
-(2) the graph is whole in every step: there is no option to drop edges (the authors' is off).
+Differences from the authors' code: (1) a step's penalty is averaged over a pair's items, the positive one among them,
+and not halved; (2) the graph is whole in every step: there is no option to drop edges (the authors' is off).
 
 The product with the graph is nearly all of a step. Added up edge by edge (`segment_sum`, sorted) it is a scatter, for
 which a row an edge is laid out: at Gowalla's size (70,839 nodes, 810,128 edges, 64 factors, one core) that takes 41 ms

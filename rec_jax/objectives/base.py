@@ -158,7 +158,7 @@ def build(
         if fixed:
             extra["fixed"] = fixed
         if penalty.frequency != 1:
-            extra["rarity"] = _rarity(data, negatives, penalty.frequency)
+            extra["rarity"] = _rarity(data, negatives, penalty.frequency, even_users)
         one_item, rngs = jnp.zeros((1, 1), jnp.int32), {"params": key}
         _, drawn = module.apply(fixed, query, one_item, rngs=rngs, mutable=["params", "losses"])
         return drawn["params"], extra
@@ -239,10 +239,14 @@ def before(
     return jnp.where(inside, data.item[places], -1), jnp.where(inside, data.time[places], 0)
 
 
-def _rarity(data: TrainData, negatives: int, frequency: float) -> dict[str, Array]:
+def _rarity(data: TrainData, negatives: int, frequency: float, even_users: bool) -> dict[str, Array]:
     """(how often a row is looked up in an epoch, relative to the average row)^(frequency - 1), of users and items."""
-    of_user = jnp.bincount(data.user, length=data.n_users) * (1.0 + negatives)
-    of_item = jnp.bincount(data.item, length=data.n_items) + len(data.item) * negatives / data.n_items
+    n, times = len(data.user), jnp.ones(len(data.user))
+    if even_users:
+        events = jnp.bincount(data.user, length=data.n_users)
+        times = n / (events > 0).sum() / events[data.user]
+    of_user = jnp.bincount(data.user, times, length=data.n_users) * (1.0 + negatives)
+    of_item = jnp.bincount(data.item, times, length=data.n_items) + n * negatives / data.n_items
     return {
         name: (jnp.maximum(count, 1.0) / count.mean()) ** (frequency - 1)
         for name, count in (("user", of_user), ("item", of_item))

@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Int, Key
 
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query
-from rec_jax.models.sequence import latest
 from rec_jax.objectives.base import Recommender, TrainData
 from rec_jax.objectives.next_item import LossName, NextItem, drawer, trained_by
 from rec_jax.objectives.sampling import below
@@ -39,7 +38,6 @@ def masked_item(module: Any, config: MaskedItem, data: TrainData, batch_size: in
     negatives = drawer(config, data)
 
     def draw(data: TrainData, key: Key[Array, ""], past: Query, real: Bool[Array, "b"]) -> SequenceBatch:
-        past = latest(past, module.reads)
         chosen = masks(jax.random.fold_in(key, 0), past.history >= 0, config.masked, config.only_last)
         history = jnp.where(chosen, module.mask, past.history)
         target = jnp.where(chosen, past.history, -1)

@@ -38,11 +38,13 @@ class NextItem:
     negatives: int = 1
     """Negatives an item (not for softmax)."""
     negatives_from: Literal["uniform", "popularity", "in-batch"] = "uniform"
-    """How they are drawn: evenly; as often as items occur in train; from the items that the batch has to find."""
+    """How they are drawn: evenly; as often as items occur in train; from the items that the batch has to find (not for
+    softmax)."""
     negatives_for: Literal["event", "place", "user", "step"] = "event"
     """Whom a draw of negatives serves: one item to be found, those at the same place of 16 users' histories, all of a
-    user's, or all of a step's. Where they are many, a place's are nearly as cheap as a user's, and say more: a user's
-    meet states that are much alike."""
+    user's, or all of a step's (not for softmax). Where they are many, a place's are nearly as cheap as a user's, and
+    say more: a user's meet states that are much alike. The 16 are of like length; where a device's users of a step are
+    no multiple of 16, all of them share a place's."""
     exclude_positives: bool = False
     """Never draw an item that the user has in train (uniform negatives of an event or a user)."""
     logq: bool = False
@@ -104,6 +106,7 @@ def trained_by(
         normalised=config.normalised,
         kept={"log_share": partial(log_share, config, reads=module.reads, first=first)} if config.logq else {},
         picked=picked,
+        first=first,
         windows=config.window == "drawn",
     )
 
@@ -197,8 +200,8 @@ def log_share(config: NextItem, data: TrainData, reads: int, first: int) -> Floa
 
 
 def pooled(batch: SequenceBatch) -> Int[Array, "g m k"]:
-    """The negatives of each place, for every `SHARING` users (where they are not so many: for all): their draws, one
-    after the other."""
+    """The negatives of each place, for every `SHARING` users (where they are no multiple of that: for all): their
+    draws, one after the other."""
     b, m = batch.target.shape
     users = SHARING if b % SHARING == 0 else b
     draws = batch.negatives.reshape(b // users, -1, batch.negatives.shape[-1])

@@ -67,7 +67,7 @@ class SequenceBatch:
 
 
 Draw = Callable[[TrainData, Key[Array, ""], Query, Bool[Array, "b"]], SequenceBatch]
-"""(data, key, users with their last events: one more than the model reads, which of them count) -> the batch, every
+"""(data, key, users with their last events: `first` more than the model reads, which of them count) -> the batch, every
 weight 1 or, of a user who only fills the epoch's last step, 0."""
 RowLoss = Callable[[Float[Array, "m d"], Float[Array, "n d"], SequenceBatch, Extra], Float[Array, ""]]
 """(states at the targets, items' vectors, the batch, extra) -> sum over targets of weight times loss."""
@@ -85,6 +85,7 @@ def build_sequences(
     normalised: bool,
     kept: dict[str, Callable[[TrainData], Any]],
     picked: Callable[[int], int] | None = None,
+    first: int = 1,
     windows: bool = False,
 ) -> Recommender:
     """The bundle for objectives over sequences.
@@ -92,6 +93,7 @@ def build_sequences(
     An epoch visits every user of at least two train events once. `pairs`: scored items an event, for the rate that
     is shown. `vectors` makes the vectors that scores use of the module's; `normalised`: states have length 1.
     `picked(t)`: the most targets among t positions, where they are few: only their states meet the items.
+    `first`: the number, from 0, of the first event that can be a target; so many more than it reads are drawn from.
     `windows`: of a longer history a window is read that is drawn anew each epoch, else its last events.
     InputError: the batch exceeds the users.
     """
@@ -116,12 +118,13 @@ def build_sequences(
         epoch_key = jax.random.fold_in(key, epoch)
         place = step * batch_size + jnp.arange(batch_size)
         which = permuted(epoch_key, jnp.minimum(place, n - 1), n)
-        user, length = data.readers[which], module.reads + 1
+        user, length = data.readers[which], module.reads + first
         end = None
         if windows:
             end = window(data, jax.random.fold_in(jax.random.fold_in(epoch_key, 0), step), user, length)
         past = read(data, user, length, end)
-        found = draw(data, jax.random.fold_in(epoch_key, step + 1), past, place < n)
+        # By length, so that devices' parts of the batch hold the same groups of users as the whole.
+        found = shortest_first(draw(data, jax.random.fold_in(epoch_key, step + 1), past, place < n))
         counts = (found.target >= 0).sum(axis=1) * found.weight
         return found.replace(weight=found.weight * (batch_size / counts.sum()))  # type: ignore[attr-defined]
 
@@ -218,6 +221,18 @@ def ratings(data: TrainData, user: Int[Array, "b"], length: int) -> Float[Array,
     return jnp.where(inside, data.rating[place], 0.0)
 
 
+def events_of(batch: SequenceBatch) -> Int[Array, "b"]:
+    """How many events of each user are read."""
+    return (batch.history >= 0).sum(axis=1)
+
+
+def shortest_first(batch: SequenceBatch) -> SequenceBatch:
+    """The same users in the order of their events."""
+    order = jnp.argsort(events_of(batch))
+    ordered: SequenceBatch = jax.tree.map(lambda x: x[order], batch)
+    return ordered
+
+
 def by_length(
     function: Callable[[Params, Extra, SequenceBatch, Key[Array, ""]], Float[Array, ""]],
     params: Params,
@@ -225,7 +240,8 @@ def by_length(
     batch: SequenceBatch,
     key: Key[Array, ""],
 ) -> Float[Array, ""]:
-    """sum of function(params, extra, group, its key) over groups of users of like length, each cut to its longest.
+    """sum of function(params, extra, group, its key) over groups of users of like length, each cut to its longest;
+    the batch is one of `shortest_first`.
 
     Differentiable with respect to `params`; the gradient is made with the value, a group at a time, so that what is
     kept for it is one group's. Elsewhere than on a CPU the whole batch is one group.
@@ -235,9 +251,7 @@ def by_length(
     lengths = sorted({max(min(SHORTEST, longest), math.ceil(longest * share)) for share in SHARES})
 
     def over_groups(of_one: Callable[..., Any], zero: Any, params: Params, extra: Extra, batch: Any, key: Any) -> Any:
-        events = (batch.history >= 0).sum(axis=1)
-        order = jnp.argsort(events)
-        groups = jax.tree.map(lambda x: x[order].reshape(-1, size, *x.shape[1:]), (batch, events))
+        groups = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), (batch, events_of(batch)))
         branches = [lambda p, e, g, k, n=n: of_one(p, e, g.cut(n), k) for n in lengths]
 
         def one(total: Any, group: Any) -> tuple[Any, None]:

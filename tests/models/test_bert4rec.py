@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from rec_jax.errors import InputError
 from rec_jax.models.bert4rec import BERT4Rec, BERT4RecConfig
 from tests.models.sequences import dense, drawn, norm, query
 
@@ -73,3 +74,8 @@ def test_scores_are_products_with_the_input_s_items_plus_their_biases() -> None:
     assert vectors.shape == (N_ITEMS, D + 1)
     np.testing.assert_array_equal(vectors[:, :D], params["params"]["embed"]["item"]["embedding"][:N_ITEMS])
     np.testing.assert_array_equal(vectors[:, D], params["params"]["bias"])
+
+
+def test_one_position_would_hold_the_mask_alone() -> None:
+    with pytest.raises(InputError, match="--max-length 1: expected at least 2"):
+        drawn(BERT4Rec(dataclasses.replace(CONFIG, max_length=1), 3, N_ITEMS))

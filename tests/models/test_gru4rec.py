@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rec_jax.errors import InputError
 from rec_jax.models.base import Query
 from rec_jax.models.gru4rec import GRU4Rec, GRU4RecConfig
 
@@ -60,6 +61,14 @@ def test_states_are_the_loop_s(layers: int) -> None:
     row = [3, 1, 4, 1, 5]
     states = module.apply(params, query(row), method="states")
     np.testing.assert_allclose(states[0, :5], by_loops(params, row, layers), rtol=1e-4, atol=1e-6)
+
+
+def test_no_event_is_not_item_0_and_a_layer_is_needed() -> None:
+    module, params = made(1)
+    nothing, item_0 = (module.apply(params, query(row), method="last") for row in ([], [0]))
+    assert np.abs(nothing - item_0).max() > 0.01
+    with pytest.raises(InputError, match="--layers 0: expected at least 1"):
+        made(0)
 
 
 def test_an_event_more_is_what_reading_all_again_gives() -> None:

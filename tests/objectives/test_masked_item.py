@@ -58,6 +58,21 @@ def test_a_masked_item_is_hidden_and_is_to_be_found_at_its_place() -> None:
         assert 1 <= (target >= 0).sum() <= count_of(0.3, len(items))
 
 
+def test_a_drawn_window_is_as_long_as_what_is_read() -> None:
+    """So that a history's first event is read as often as the window's chance says (1 of n + T - 1 ends)."""
+    recommender, epochs = built(window="drawn", masked=0.3), 400
+    drawn = jax.jit(jax.vmap(lambda epoch: recommender.batch(DATA, jax.random.key(3), epoch, jnp.int32(0))))(
+        jnp.arange(epochs)
+    )
+    rows, times, events = drawn.user.reshape(-1), np.asarray(drawn.times.reshape(-1, T)), log()
+    for user in (T + 1, N_USERS - 1):
+        begins = times[np.asarray(rows) == user, 0] - events.time[events.user == user][0]
+        assert begins.min() == 0
+        chance = T / (user + T - 1)  # of the ends 1 to n + T - 1, so many are moved in to the first window
+        assert abs((begins == 0).mean() - chance) < 4.5 * math.sqrt(chance * (1 - chance) / len(begins))
+        assert begins.max() == user - T
+
+
 @pytest.mark.parametrize("options", [{}, {"loss": "bce", "negatives": 3, "exclude_positives": True}])
 def test_the_loss_is_its_formula(options: dict[str, Any]) -> None:
     recommender = built(masked=0.4, **options)

@@ -11,6 +11,7 @@ import pytest
 
 from rec_jax.models.mf import MF, MFConfig
 from rec_jax.objectives.base import Batch, TrainData
+from rec_jax.objectives.pairwise import Pairwise, pairwise
 from rec_jax.objectives.pointwise import Pointwise, pointwise
 from rec_jax.objectives.rating import Rating, rating
 from tests.helpers import N_ITEMS, N_USERS, small_dataset
@@ -61,6 +62,24 @@ def test_a_penalty_by_frequency_by_hand(data: TrainData, frequency: float) -> No
     for u, row in zip([3, 8], BATCH.items.tolist()):
         expected += sum(0.1 * (w[u] * (p[u] @ p[u]) + v[i] * (q[i] @ q[i])) for i in row) / 6
     assert value(penalised, params, extra) - value(plain, params, extra) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("frequency", [0.0, 0.5])
+def test_the_exponent_counts_what_is_drawn_where_users_are_drawn_evenly(data: TrainData, frequency: float) -> None:
+    """Per row, penalty times lookups is count^frequency, with the counts of an epoch of pairs drawn so."""
+    module = MF(MFConfig(4, biases=False), N_USERS, N_ITEMS)
+    recommender = pairwise(module, Pairwise(even_users=True, l2=0.1, frequency=frequency), data, 16)
+    rarity = recommender.init(jax.random.key(0), data)[1]["rarity"]
+    per_user = collections.Counter(data.user.tolist())
+    users, items = dict.fromkeys(range(N_USERS), 0.0), dict.fromkeys(range(N_ITEMS), len(data.user) / N_ITEMS)
+    for user, item in zip(data.user.tolist(), data.item.tolist()):
+        share = len(data.user) / len(per_user) / per_user[user]
+        users[user] += 2 * share  # the pair's positive and its negative
+        items[item] += share
+    for name, counts in (("user", users), ("item", items)):
+        mean = sum(counts.values()) / len(counts)
+        expected = [(max(counts[row], 1) / mean) ** (frequency - 1) for row in counts]
+        np.testing.assert_allclose(rarity[name], expected, rtol=1e-4)
 
 
 def test_ratings_take_the_same_exponent(data: TrainData) -> None:

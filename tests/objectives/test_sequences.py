@@ -80,6 +80,19 @@ def test_groups_cut_to_their_length_give_the_same_as_one_batch(monkeypatch: pyte
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+def test_a_place_s_negatives_are_the_same_however_devices_share_the_batch() -> None:
+    """The mean of the losses of both halves of a step is the whole step's, where each is of whole groups of 16."""
+    recommender = built(32, loss="gbce", negatives=4, negatives_for="place")
+    params, extra = jax.jit(recommender.init)(jax.random.key(0), DATA)
+    value = jax.jit(lambda batch: recommender.loss(params, extra, batch, jax.random.key(0), jnp.int32(0))[0])
+    for step in range(2):
+        batch = first(recommender, step)
+        events = (np.asarray(batch.history) >= 0).sum(axis=1)
+        assert (np.diff(events) >= 0).all()
+        halves = [jax.tree.map(lambda x, of=of: x[of], batch) for of in (slice(16), slice(16, 32))]
+        assert np.mean([value(half) for half in halves]) == pytest.approx(float(value(batch)), rel=1e-6)
+
+
 def scores_of(recommender: Recommender, params: Any, batch: Any) -> np.ndarray:
     """[b t n]: of every item at every position, each prefix read by itself."""
     cache = recommender.prepare(params, {})
