@@ -25,7 +25,7 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import FLAT, main
+from experiments.cli import main, parse_options
 from rec_jax.config import short_hash, to_json
 from rec_jax.data import open_bandit
 from rec_jax.data.open_bandit import BanditLog, Campaign, Logger
@@ -120,16 +120,18 @@ def features(context: Float[np.ndarray, "m d"], items: Float[np.ndarray, "m e"])
 def predicted(log: BanditLog, experiment: OffPolicyExperiment) -> Float[np.ndarray, "m a"]:
     """The reward of every item in every round, at the place of the round, by a model that did not see the round.
 
-    Where nothing, or everything, was clicked in the other folds, it is their mean.
+    Where nothing, or everything, was clicked in the other folds, it is their mean. A bootstrap of the log holds copies
+    of its rounds, which may stand in other folds.
     """
-    if experiment.reward_model == "mean":
-        return np.full((len(log), len(log.items)), log.reward.mean())
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import KFold
 
     found = np.zeros((len(log), len(log.items)))
     folds = KFold(experiment.folds, shuffle=True, random_state=experiment.fold_seed)
     for seen, unseen in folds.split(log.context):
+        if experiment.reward_model == "mean":
+            found[unseen] = log.reward[seen].mean()
+            continue
         for place in np.unique(log.position):
             fit, ask = (rows[log.position[rows] == place] for rows in (seen, unseen))
             clicked = log.reward[fit]
@@ -252,9 +254,7 @@ class Options:
 
 def script(argv: Sequence[str]) -> None:
     """Judge, write, print."""
-    options = tyro.cli(
-        Options, args=list(argv), prog="python -m experiments.off_policy", description=__doc__, config=FLAT
-    )
+    options = parse_options(Options, argv, "python -m experiments.off_policy", __doc__)
     asked, console = options.experiment, Console()
     with console.status(f"{asked.bootstraps} bootstraps"):
         judged = judge(asked, options.data_dir)

@@ -23,7 +23,7 @@ Checked against the formulas in plain Python, and against worlds whose true valu
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -39,6 +39,8 @@ Terms: TypeAlias = list[tuple[np.ndarray, np.ndarray | None]]
 
 FEW = 100.0
 """An effective sample below this many rounds is warned of."""
+MOST = 0.1
+"""A share of the weights below this is warned of, where an estimator cuts or shrinks them: the model speaks alone."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,9 @@ def _check_propensities(propensity: np.ndarray) -> None:
 class Estimate:
     """A policy's value by one estimator, with its 95 % bootstrap interval over rounds.
 
-    `effective`: the rounds it rests on, (sum w)² / sum w² (Kish, 1965); of `dm` all. `propensities`: whether the
-    log's chances were logged or estimated.
+    `effective`: the rounds it rests on, (sum w)² / sum w² of the weights as it applies them (Kish, 1965); of `dm` all.
+    `kept`: the share of all weights that it applies, 1 but for switch-dr, which cuts, and dr-os, which shrinks.
+    `propensities`: whether the log's chances were logged or estimated.
     """
 
     estimator: str
@@ -123,6 +126,7 @@ class Estimate:
     effective: float
     rounds: int
     propensities: Source
+    kept: float = 1.0
 
     @property
     def warning(self) -> str:
@@ -130,6 +134,8 @@ class Estimate:
         found = []
         if self.effective < FEW:
             found.append(f"rests on {self.effective:.1f} of {self.rounds:,} rounds: do not trust it")
+        if self.kept < MOST:
+            found.append(f"applies {self.kept:.1%} of the weights: hardly more than the model's own answer")
         if self.propensities == "estimated":
             found.append("propensities are estimated, not logged")
         return "; ".join(found)
@@ -151,14 +157,19 @@ def _dr(rounds: Rounds, weights: np.ndarray) -> Terms:
     return [(rounds.v + weights * (rounds.r - rounds.q), None)]
 
 
+LIMITED: dict[str, Callable[[Rounds], np.ndarray]] = {
+    "switch-dr": lambda x: np.where(x.w <= x.tau, x.w, 0),
+    "dr-os": lambda x: x.shrink * x.w / (x.w**2 + x.shrink),
+}
+"""By estimator that cuts or shrinks them, the weights that it applies."""
 ESTIMATORS: dict[str, Callable[[Rounds], Terms]] = {
     "dm": lambda x: [(x.v, None)],
     "ips": lambda x: [(x.w * x.r, None)],
     "snips": lambda x: [(x.w * x.r, x.w)],
     "dr": lambda x: _dr(x, x.w),
     "sndr": lambda x: [(x.v, None), (x.w * (x.r - x.q), x.w)],
-    "switch-dr": lambda x: _dr(x, np.where(x.w <= x.tau, x.w, 0)),
-    "dr-os": lambda x: _dr(x, x.shrink * x.w / (x.w**2 + x.shrink)),
+    "switch-dr": lambda x: _dr(x, LIMITED["switch-dr"](x)),
+    "dr-os": lambda x: _dr(x, LIMITED["dr-os"](x)),
 }
 NEED_MODEL = ("dm", "dr", "sndr", "switch-dr", "dr-os")
 
@@ -209,8 +220,10 @@ def estimate(
     q, v = (nothing, nothing) if model is None else (model[every, log.action], (policy * model).sum(axis=1))
     rounds = Rounds(w, np.asarray(log.reward, np.float64), q, v, tau, shrink)
     terms = {name: ESTIMATORS[name](rounds) for name in estimators}
-    effective = {name: float(m) if name == "dm" else _effective(w) for name in terms}
-    return _bootstrapped(terms, effective, m, log.propensities, resamples, seed)
+    applied = {name: LIMITED[name](rounds) if name in LIMITED else w for name in terms}
+    effective = {name: float(m) if name == "dm" else _effective(of) for name, of in applied.items()}
+    found = _bootstrapped(terms, effective, m, log.propensities, resamples, seed)
+    return {name: replace(of, kept=_share(applied[name], w)) for name, of in found.items()}
 
 
 def slates(
@@ -263,6 +276,11 @@ def _check_policy(policy: np.ndarray, m: int) -> None:
 def _effective(w: np.ndarray) -> float:
     square = float((w**2).sum())
     return float(w.sum()) ** 2 / square if square else 0.0
+
+
+def _share(applied: np.ndarray, w: np.ndarray) -> float:
+    # No weight at all: `effective` is 0, and tells that.
+    return float(_ratio(applied.sum(), w.sum())) if w.any() else 1.0
 
 
 def _bootstrapped(

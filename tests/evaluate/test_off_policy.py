@@ -52,6 +52,22 @@ def test_estimates_are_the_formulas() -> None:
     assert "rests on" in found["ips"].warning
 
 
+def test_what_a_limited_estimator_rests_on_is_what_it_applies() -> None:
+    log, policy, model = world(5000, 2)
+    w = policy[np.arange(5000), log.action] / log.propensity
+    applied = {"switch-dr": np.where(w <= 1.5, w, 0), "dr-os": 2 * w / (w**2 + 2)}
+    found = estimate(log, policy, model, tau=1.5, shrink=2.0, resamples=10)
+    for name, of in applied.items():
+        assert found[name].effective == pytest.approx(of.sum() ** 2 / (of**2).sum())
+        assert found[name].kept == pytest.approx(of.sum() / w.sum())
+        assert not found[name].warning
+    assert {found[name].kept for name in ESTIMATORS if name not in applied} == {1.0}
+    cut = estimate(log, policy, model, tau=0.01, shrink=1e-6, resamples=10)
+    for name in applied:
+        assert cut[name].value == pytest.approx(cut["dm"].value, abs=1e-4)
+        assert "hardly more than the model's own answer" in cut[name].warning
+
+
 def test_weighted_estimators_find_the_truth_where_the_model_does_not() -> None:
     found = estimate(*world(40_000, 1), resamples=200)
     assert abs(found["dm"].value - TRUTH) > 0.1
