@@ -1,6 +1,7 @@
 """Run published tables again, render them from their records, and check that they belong together.
 
 python -m papers_repro list
+python -m papers_repro run slateq --cells random --again runs/again
 python -m papers_repro run ncf --cells 'neumf-8*' --budget 30
 python -m papers_repro render
 python -m papers_repro check
@@ -42,6 +43,9 @@ class Run:
     """At most this many seeds a cell (default: as many as the cell asks for)."""
     budget: float | None = None
     """Stop cleanly after this many minutes; the next call goes on from there."""
+    again: Path | None = None
+    """Run what is on record too, anew: runs and records go to this folder, the paper's stay, and each is told beside
+    what was on record."""
     runs: Path = Path("runs/papers")
     """Folder of the runs themselves: checkpoints, metrics by epoch."""
     data_dir: Path = DEFAULT_FOLDER
@@ -90,8 +94,9 @@ def script(argv: Sequence[str]) -> None:
 
 
 def _run(command: Run, console: Console) -> None:
+    again = command.again.expanduser() if command.again else None
     runtime = Runtime(
-        runs=command.runs.expanduser(),
+        runs=again / "runs" if again else command.runs.expanduser(),
         data_dir=command.data_dir,
         wandb=command.wandb,
         progress=command.progress,
@@ -115,8 +120,10 @@ def _run(command: Run, console: Console) -> None:
             budget=command.budget,
             show=bar.show,
             tell=tell,
+            folder=again,
         )
-    tell(f"{made} records made; `python -m papers_repro render {command.paper}` shows them")
+    shows = f"they are in {again}" if again else f"`python -m papers_repro render {command.paper}` shows them"
+    tell(f"{made} records made; {shows}")
 
 
 if __name__ == "__main__":

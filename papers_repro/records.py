@@ -90,10 +90,10 @@ def matches(record: Record, cell: Cell) -> bool:
     return found == expected
 
 
-def choice_of(paper: str, cell: Cell) -> Choice | None:
+def choice_of(paper: str, cell: Cell, folder: Path = FOLDER) -> Choice | None:
     """What validation chose for all seeds of a cell, where that is on record: it is not chosen again."""
     shared = kinds.kind_of(cell.experiment).choice_seed(cell.experiment)
-    found = counted(paper, cell.name).get(shared) if shared else None
+    found = counted(paper, cell.name, folder).get(shared) if shared else None
     return Choice.of_record(found["training"], parse_experiment(found["experiment"])) if found else None
 
 

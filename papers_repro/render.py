@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from papers_repro import orders, plots
+from papers_repro import orders, plots, records
 from papers_repro.paper import AT, FOLDER, Published, names, read
 from papers_repro.rewritten import told
 from papers_repro.standing import Standing, standing
-from papers_repro.verdicts import Line, Mean, curves_of, tested
+from papers_repro.verdicts import Line, Mean, curves_of, outside, tested
 from rec_jax.evaluate.significance import Interval
 from rec_jax.files import atomic
 
@@ -24,8 +24,9 @@ def page(paper: Standing, papers: Sequence[Standing]) -> str:
         "",
         f"- Data: {about.data}.",
         f"- Protocol: {about.protocol}.",
-        f"- Run it again: `python -m papers_repro run {name}`; this page is written from `records/` by "
-        f"`python -m papers_repro render {name}`.",
+        f"- Run it again: `python -m papers_repro run {name} --again FOLDER` (all of it, beside what is on record; "
+        "`--cells` and `--seeds` choose); without `--again`, what has no record yet. This page is written from "
+        f"`records/` by `python -m papers_repro render {name}`.",
         "",
         _counts(paper),
         "",
@@ -61,7 +62,7 @@ def _counts(paper: Standing) -> str:
 def _table(paper: Standing, papers: Sequence[Standing]) -> list[str]:
     of = "/".join(metric.split("@")[0].upper() for metric in paper.about.shown)
     unit, epochs = f"{paper.kind.unit}, 95 %", paper.kind.epochs
-    heads = ["cell", f"published {of}"]
+    heads = ["cell", f"published {of}", "band"]
     heads += ["best epoch on test", "chosen on validation", unit, "epoch"] if epochs else ["ours", unit]
     heads += ["seeds", "min", "verdict"]
     rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -69,11 +70,13 @@ def _table(paper: Standing, papers: Sequence[Standing]) -> list[str]:
         value, line = paper.published.get(name), paper.lines.get(name)
         if line is not None or value is not None:
             ours = _ours(line, paper.about.shown, epochs)
-            rows.append("| " + " | ".join([name, _published(value), *ours, said]) + " |")
+            beyond = said == "reproduced" and outside(line, value)
+            said += "; published outside our interval" if beyond else ""
+            rows.append("| " + " | ".join([name, _published(value), _band(value), *ours, said]) + " |")
     lender = paper.about.baselines
     for name, line in _lent(paper, papers).items():
         ours = _ours(line, paper.about.shown, epochs)
-        rows.append("| " + " | ".join([f"{name}, of [{lender}](../{lender}/README.md)", "–", *ours, ""]) + " |")
+        rows.append("| " + " | ".join([f"{name}, of [{lender}](../{lender}/README.md)", "–", "–", *ours, ""]) + " |")
     return rows
 
 
@@ -113,6 +116,19 @@ def _published(value: Published | None) -> str:
     return said + (f"; its best baseline {beside}" if beside else "")
 
 
+def _band(value: Published | None) -> str:
+    """How near ours must come, or what it must reach."""
+    if value is None:
+        return "–"
+    if value.at_least:
+        return ", ".join(f"{_short(name)} ≥ {least:g}".replace("0.", ".") for name, least in value.at_least.items())
+    return f"{', '.join(map(_short, value.banded))} ±{value.band:g}".replace("0.", ".")
+
+
+def _short(metric: str) -> str:
+    return metric.split("@")[0].upper()
+
+
 def _pair(column: dict[str, Mean], shown: tuple[str, str]) -> str:
     return " / ".join(_number(column[name]) for name in shown)
 
@@ -132,6 +148,8 @@ def _legend(paper: Standing, papers: Sequence[Standing]) -> list[str]:
     said = (
         f"{_titled(paper.about.shown)}; ± is half of the 95 % t interval over seeds, the column '{unit}' the 95 % "
         f"bootstrap interval over {unit}. Grades: V, read in a primary source; V3, in a transcription; NV, from memory."
+        " 'band' is how far ours may lie from the published value, declared before the run; where a reproduced cell's "
+        "value lies outside our own interval, that is said."
     )
     of_epochs = (
         " 'min' is the time of a seed, with the choice of its epoch where that was made in the same run. "
@@ -212,12 +230,14 @@ def index(papers: Sequence[Standing]) -> str:
         "# Published tables, run again",
         "",
         "One folder a paper: `paper.toml` says what was published and how near ours must come, `cells.py` how each "
-        "cell is run, `records/` what came out; the pages are written from them. A cell is reproduced, better, not "
+        "cell is run, `records/` what came out; the pages are written from them. (`troubling_analysis` has published "
+        "values alone, for `experiments.compare`.) A cell is reproduced, better, not "
         "reproduced, or not run for a reason.",
         "",
         "```sh",
         "python -m papers_repro list                  # what there is, and what is on record",
         "python -m papers_repro run ncf --budget 60   # run what is missing, for an hour; call it again to go on",
+        "python -m papers_repro run slateq --cells random --again runs/again      # what is on record, once more",
         "python -m papers_repro render                # write these pages from the records",
         "python -m papers_repro check                 # every table equals its records, every record a cell",
         "```",
@@ -278,6 +298,7 @@ def summary() -> Table:
     """Papers and their cells, for the terminal."""
     table = Table(*("paper", "venue", "cells", "on record", "reproduced or better"))
     for paper in map(standing, names()):
-        row = [paper.name, paper.about.venue, len(paper.cells), len(paper.lines), paper.tally[0]]
+        on_record = sum(bool(records.shown(of)) for of in paper.made.values())
+        row = [paper.name, paper.about.venue, len(paper.cells), on_record, paper.tally[0]]
         table.add_row(*map(str, row))
     return table

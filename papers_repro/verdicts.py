@@ -157,7 +157,18 @@ def verdict(
     # Rounded as published values are, so that a band of .010 holds .010.
     gaps = {name: round(gap, 4) for name, gap in gaps.items()}
     said = judged({n: -gap for n, gap in gaps.items()} if published.less_is_better else gaps, published.band)
-    return far(gaps) if said.startswith("not") else said
+    if not said.startswith("not"):
+        return said
+    return far(gaps).replace(")", " in the gap to the best baseline)") if published.beside else far(gaps)
+
+
+def outside(line: Line | None, published: Published | None) -> bool:
+    """Whether a published value that is judged by its band lies outside our interval over users."""
+    if line is None or published is None or published.at_least or published.beside:
+        return False
+    ends = {name: line.users[name] for name in published.banded if name in line.users}
+    chosen = published.against == "chosen on validation"
+    return chosen and any(not low <= published.values[name] <= high for name, (low, high) in ends.items())
 
 
 def tested(counted: Mapping[str, Mapping[int, Record]], claim: Claim) -> list[Contrast]:

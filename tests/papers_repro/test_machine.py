@@ -71,14 +71,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Cell("far", mf, not_run="data"),
     ]
     monkeypatch.setitem(sys.modules, "papers_repro.small.cells", module)
-    for place in (paper, records, verdicts, render, check, bands):
+    for place in (paper, records, verdicts, render, check, bands, work):
         monkeypatch.setattr(place, "FOLDER", there, raising=False)
-    for function in (paper.read, paper.names, records.path_of, records.append, records.read, records.counted):
+    of_records = (records.path_of, records.append, records.read, records.counted, records.choice_of)
+    for function in (paper.read, paper.names, *of_records):
         monkeypatch.setattr(function, "__defaults__", (there,))
     monkeypatch.setattr(bands, "paper_at", lambda commit, name: paper.read(name))
     for place in (standing, check):
         monkeypatch.setattr(place, "paper_at", lambda commit, name: paper.read(name))
-    monkeypatch.setattr("rec_jax.run.code_state", lambda: {"commit": "c" * 40, "differs_from_commit": False})
+    for place in ("rec_jax.run", "papers_repro.work"):
+        monkeypatch.setattr(f"{place}.code_state", lambda: {"commit": "c" * 40, "differs_from_commit": False})
     return there
 
 
@@ -220,6 +222,42 @@ def test_a_record_of_changed_code_stays_out_of_tables(
     assert "popularity" not in standing.standing("small").lines
 
 
+def test_who_runs_changed_code_is_told_first(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("papers_repro.work.code_state", lambda: {"commit": None, "differs_from_commit": None})
+    said = run_all(tmp_path, pattern="popularity", seeds=1)
+    assert "no table shows them; commit first" in said[0]
+
+
+def test_what_is_on_record_is_run_again_beside_it(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_all(tmp_path, pattern="popularity")
+    kept = records.path_of("small", "popularity").read_bytes()
+    flags = ["--cells", "popularity", "--seeds", "1", "--again", str(tmp_path / "again"), "--wandb", "off"]
+    command.script(["run", "small", *flags, "--no-progress"])
+    (new,) = records.read("small", "popularity", tmp_path / "again")
+    assert records.path_of("small", "popularity").read_bytes() == kept
+    assert new["per_user"] == records.counted("small", "popularity")[1]["per_user"]
+    means = (
+        f"HR@10 {new['metrics']['full']['hr@10']['mean']:.4f} NDCG@10 {new['metrics']['full']['ndcg@10']['mean']:.4f}"
+    )
+    assert f"popularity seed 1: {means} (on record: {means})" in capsys.readouterr().out
+
+
+def test_a_wide_band_does_not_hide_that_the_value_is_outside_our_interval(folder: Path, tmp_path: Path) -> None:
+    run_all(tmp_path, pattern="mf")
+    text = TOML.replace('against = "best on test"', 'against = "chosen on validation"').replace(
+        '"hr@10" = 0.5', '"hr@10" = 0.999'
+    )
+    for toml, wide in ((text, True), (TOML, False)):
+        (folder / "small" / "paper.toml").write_text(toml)
+        found = standing.standing("small")
+        page = render.page(found, [found])
+        (row,) = (line for line in page.splitlines() if line.startswith("| mf | .") and "[V]" in line)
+        assert "| HR ±1 |" in row
+        assert row.endswith("reproduced; published outside our interval |" if wide else "reproduced |")
+
+
 def test_the_budget_ends_cleanly_and_the_next_call_goes_on(folder: Path, tmp_path: Path) -> None:
     said = run_all(tmp_path, budget=0.0005)
     assert said[-1].startswith("the budget of 0.0005 minutes is used up")
@@ -271,14 +309,19 @@ def line(chosen: float, best: float) -> Line:
         (0.69, 0.60, {"against": "chosen on validation", "at_least": {"hr@10": 0.7}}, "not reproduced (hr@10 -0.0100)"),
         (0.71, 0.60, {"at_least": {"hr@10": 0.61}, "target": True}, "not passed (hr@10 -0.0100)"),
         (0.66, 0.60, {"against": "chosen on validation", "beside": {"hr@10": 0.75}}, "reproduced"),
-        (0.70, 0.60, {"against": "chosen on validation", "beside": {"hr@10": 0.70}}, "not reproduced (hr@10 -0.0500)"),
+        (
+            0.70,
+            0.60,
+            {"against": "chosen on validation", "beside": {"hr@10": 0.70}},
+            "not reproduced (hr@10 -0.0500 in the gap",
+        ),
     ],
 )
 def test_verdicts(chosen: float, best: float, changes: dict[str, Any], expected: str) -> None:
     """A published .70/.45 with a band of .010, and a baseline of ours at .71."""
     value = 0.71 if expected.endswith("(hr@10 -0.0149)") else 0.70
     asked = Published("x", {"hr@10": value, "ndcg@10": 0.45}, **{"against": "best on test", **changes})
-    if expected.endswith("-0.0500)"):
+    if "-0.0500" in expected:
         asked = dataclasses.replace(asked, values={"hr@10": 0.74, "ndcg@10": 0.45})
     assert verdict(line(chosen, best), asked, baseline={"hr@10": Mean(0.71, None)}).startswith(expected)
     assert verdict(None, asked, "data") == "not run: data"
