@@ -21,6 +21,7 @@ from rec_jax.config import Experiment, Protocol
 from rec_jax.data.own import Columns
 from rec_jax.data.prepare import Preparation
 from rec_jax.data.registry import DEFAULT_FOLDER
+from rec_jax.errors import InputError
 from rec_jax.evaluate.audit import Finding, audit, lines
 from rec_jax.files import read_json
 from rec_jax.problem import pose
@@ -50,6 +51,8 @@ def script(argv: Sequence[str]) -> None:
         experiment, data_dir = directory.experiment(), options.data_dir or directory.data_dir()
         scored = read_json(directory.result)["test_scored"] if directory.result.exists() else None
         found = findings(experiment, data_dir, scored)
+    elif folder.is_dir():
+        raise InputError(f"{folder}: no run is there, config.json is missing; name the folder of one run")
     else:
         shared: dict[str, Any] = {"columns": options.columns, "preparation": options.preparation}
         shared["protocol"] = options.protocol

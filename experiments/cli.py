@@ -12,23 +12,45 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from rec_jax import registry
-from rec_jax.config import Experiment, Protocol, Runtime, Stopping
+from rec_jax.config import Experiment, Protocol, Runtime, Stopping, check_numbers
 from rec_jax.data.own import OWN_FORMATS, Columns
 from rec_jax.data.prepare import Preparation
-from rec_jax.errors import Diverged, InputError
+from rec_jax.errors import Diverged, InputError, did_you_mean
 from rec_jax.train.devices import share_cores
 from rec_jax.workers import keep_programs
 
 T = TypeVar("T")
-FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-"""A field of a nested dataclass is a flag by its own name, and a switch has no --no-… beside it."""
+FLAT = (tyro.conf.OmitArgPrefixes,)
+"""A field of a nested dataclass is a flag by its own name."""
 
 
 def parse_options(options: type[T], argv: Sequence[str], prog: str, description: str | None) -> T:
-    """Read the flags of a dataclass that nests those of a configuration. InputError: devices that cannot be made."""
+    """Read the flags of a dataclass that may nest those of a configuration.
+
+    InputError: a seed that is none, or devices that cannot be made.
+    """
     found = tyro.cli(options, args=list(argv), prog=prog, description=description, config=FLAT)
+    _check_seeds(found)
     _make_devices(getattr(found, "runtime", None))
     return found
+
+
+def _check_seeds(options: Any) -> None:
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            _check_seeds(value)
+        elif field.name == "seed":
+            check_numbers(value, field.name)
+
+
+def check_many_runs(runtime: Runtime) -> None:
+    """InputError: flags of a single run, for a script that makes many."""
+    if runtime.run_dir is not None or runtime.resume:
+        raise InputError(
+            "--run-dir, --resume: are of a single run, and this makes many; --runs names the folder that holds them, "
+            "where what is finished is not done again"
+        )
 
 
 def _make_devices(runtime: Runtime | None) -> None:
@@ -79,6 +101,9 @@ def parse_job(argv: Sequence[str], prog: str, description: str, runtime: Runtime
 
     `runtime` gives the flags of where and how: those of Runtime, or of a script's own kind of it.
     """
+    if argv and not argv[0].startswith("-") and argv[0] not in registry.names():
+        hint = did_you_mean(argv[0], registry.names())
+        raise InputError(f"no model {argv[0]!r}: {hint}there are {', '.join(registry.names())}")
     where = runtime or Runtime()
     objective = next((b for a, b in itertools.pairwise(argv) if a == "--objective"), None)
     objective = next((a.split("=", 1)[1] for a in argv if a.startswith("--objective=")), objective)

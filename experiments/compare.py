@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.cli import main, named, parse_options
+from experiments.cli import check_many_runs, main, named, parse_options
 from rec_jax import registry
 from rec_jax.comparison import compare
 from rec_jax.config import Experiment, Protocol, Runtime, Stopping
@@ -61,6 +61,7 @@ class Options:
 def script(argv: Sequence[str]) -> None:
     """Read the flags, compare, print, write."""
     options = parse_options(Options, argv, "python -m experiments.compare", __doc__)
+    check_many_runs(options.runtime)
     parse(options.metric)
     check_rule(options.rule)
     if options.seeds < 1 or options.trials < 0:

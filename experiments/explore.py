@@ -25,12 +25,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Array, Float, Int, Key
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.files import write_json
@@ -189,7 +188,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
 
 def script(argv: Sequence[str]) -> None:
     """Run, write, draw, print."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.explore", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.explore", __doc__)
     if min(options.users, options.steps) < 2:
         raise InputError(f"--users {options.users} --steps {options.steps}: at least 2 are needed")
     console = Console()

@@ -26,12 +26,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Array, Float, Int
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax.data import open_bandit
 from rec_jax.data.registry import DEFAULT_FOLDER, load
 from rec_jax.errors import InputError
@@ -265,7 +264,7 @@ def said(of_log: Mapping[str, Any]) -> str:
 
 def script(argv: Sequence[str]) -> None:
     """Run, write, draw, print."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.explore_log", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.explore_log", __doc__)
     console = Console()
     with console.status("replaying") as status:
         record = run(options, lambda name: status.update(name))

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax import fusion, registry
 from rec_jax.config import Protocol, to_json
 from rec_jax.data.registry import DEFAULT_FOLDER
@@ -83,7 +82,7 @@ class Options:
 
 def script(argv: Sequence[str]) -> None:
     """Run it all."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.fuse", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.fuse", __doc__)
     check(options)
     console, began, code = Console(), time.monotonic(), code_state()
     protocol = Protocol(split=options.split, candidates=options.candidates)

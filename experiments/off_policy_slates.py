@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from jaxtyping import Float, Int
 from rich.console import Console
 from scipy.special import softmax
 
 from experiments import off_policy_truth
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from experiments.off_policy_truth import drawn, errors, shown
 from rec_jax.errors import InputError
 from rec_jax.evaluate.off_policy import SlateLog, slates
@@ -135,7 +134,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
 
 def script(argv: Sequence[str]) -> None:
     """Run, write, draw, print."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.off_policy_slates", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.off_policy_slates", __doc__)
     if not options.sizes or min(options.sizes) < 1 or options.repetitions < 2:
         raise InputError(f"--sizes {options.sizes} --repetitions {options.repetitions}: at least 1, and at least 2")
     console = Console()

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
 from scipy.special import softmax
 
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax.errors import InputError
 from rec_jax.evaluate.off_policy import ESTIMATORS, Estimate, Log, estimate
 from rec_jax.files import write_json
@@ -163,7 +162,7 @@ def shown(estimators: Mapping[str, Mapping[str, Mapping[str, float]]], title: st
 
 def script(argv: Sequence[str]) -> None:
     """Run, write, draw, print."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.off_policy_truth", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.off_policy_truth", __doc__)
     if not options.sizes or min(options.sizes) < 2 * FOLDS or options.repetitions < 2:
         raise InputError(f"--sizes {options.sizes} --repetitions {options.repetitions}: at least 4, and at least 2")
     console = Console()

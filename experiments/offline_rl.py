@@ -1,6 +1,6 @@
 """Does reinforcement learning from a log help sequential recommenders? SQN, SAC and CQL beside the same models alone.
 
-    python -m experiments.offline_rl                                        (about 45 minutes on one free core)
+    python -m experiments.offline_rl --out experiments/records/offline_rl   (about 45 minutes on one free core)
     python -m experiments.offline_rl --trials 1 --seeds 1 --epochs 3        (a look at it: some minutes)
     python -m experiments.offline_rl --data ml-1m-sasrec-rated --batch-size 128 --out experiments/records/offline_rl_1m
 
@@ -83,7 +83,7 @@ class Options:
     """At most."""
     patience: int = 5
     """Validations without a better value before a training ends."""
-    out: Path = Path("experiments/records/offline_rl")
+    out: Path = Path("runs/offline_rl")
     """Folder of the record, the table and the plot."""
     runtime: Runtime = field(default_factory=lambda: Runtime(wandb="off", k=(10,)))
 

@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from experiments.offline_rl import pairs, verdicts
 from rec_jax.comparison import RESAMPLES
 from rec_jax.data.histories import Histories
@@ -57,7 +56,7 @@ METRICS = ("return", "clicks a slate", "likes a click")
 class Options:
     """Which record, and how many sessions."""
 
-    record: Path = Path("experiments/records/offline_rl/record.json")
+    record: Path = Path("runs/offline_rl/record.json")
     """A record of experiments.offline_rl."""
     runs: Path = Path("runs")
     """Folder where its runs lie."""
@@ -165,7 +164,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
 
 def script(argv: Sequence[str]) -> None:
     """Judge, write, draw, print. InputError: too few sessions, or no record or runs."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.offline_rl_value", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.offline_rl_value", __doc__)
     if options.sessions < 2:
         raise InputError(f"--sessions {options.sessions}: expected at least 2")
     if not options.record.exists():

@@ -14,10 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
 from rich.console import Console
 
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from experiments.recommend import beside
 from rec_jax import registry
 from rec_jax.baselines.popularity import fit_popularity
@@ -64,7 +63,7 @@ class Options:
 
 def script(argv: Sequence[str]) -> None:
     """Run it all."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.quickstart", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.quickstart", __doc__)
     console, began = Console(), time.monotonic()
     folder = options.runs / f"quickstart-{datetime.now():%Y%m%d-%H%M%S}"
     experiments = {name: _experiment(name, options) for name in MODELS}

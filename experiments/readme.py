@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from experiments.benchmarks.train_sequence import cells_of
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from experiments.offline_rl import verdicts
 from experiments.offline_rl_value import spread
 from papers_repro.paper import names
@@ -325,7 +323,7 @@ def rendered(text: str) -> str:
 
 def script(argv: Sequence[str]) -> None:
     """Rewrite or compare."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.readme", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.readme", __doc__)
     path = ROOT / "README.md"
     old = path.read_text()
     new = rendered(old)

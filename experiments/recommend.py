@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax.errors import InputError
 from rec_jax.recommend import Recommendation, history_of, load, recommend, recommend_to_history
 
@@ -37,7 +37,7 @@ class Options:
 
 def script(argv: Sequence[str]) -> None:
     """Read the flags, recommend, print."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.recommend", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.recommend", __doc__)
     if (options.user is None) == (not options.history):
         raise InputError("name either --user ID or --history ID ID …")
     saved = load(options.run, options.data_dir)

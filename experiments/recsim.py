@@ -4,8 +4,8 @@
     python -m experiments.recsim --episodes 1000 --own 10000
 
 Three fixed policies in each environment of RecSim, slates of 2 of 10; RecSim is installed in an environment of its
-own, on an older Python where one is found. The statistics, with their standard errors, are written to
-tests/simulate/recsim.json, where the tests read them.
+own, on an older Python where one is found. The statistics, with their standard errors, are written to a file; the one
+that tests read is tests/simulate/recsim.json (--out).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +17,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.peers import RECSIM, measured, python_of
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax.errors import InputError
 from rec_jax.files import write_json
 from rec_jax.policies.fixed import interest, random_slates, scored
@@ -33,7 +32,6 @@ from rec_jax.simulate.interest_evolution import InterestEvolution
 from rec_jax.simulate.interest_exploration import InterestExploration
 from rec_jax.simulate.long_term_satisfaction import LongTermSatisfaction
 
-REFERENCE = Path(__file__).parents[1] / "tests" / "simulate" / "recsim.json"
 STEPS = 50
 """Of a session that never ends."""
 SLATE = 2
@@ -87,7 +85,7 @@ class Options:
     """Sessions of ours."""
     seed: int = 1
     """Seed of both."""
-    out: Path = REFERENCE
+    out: Path = Path("runs/recsim.json")
     """Where RecSim's statistics are written."""
 
 
@@ -149,7 +147,7 @@ def reference(options: Options, console: Console) -> dict[str, Any]:
 
 def script(argv: Sequence[str]) -> None:
     """Measure, write, print."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.recsim", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.recsim", __doc__)
     if options.episodes < 2 or options.own < 2:
         raise InputError(f"--episodes {options.episodes} --own {options.own}: at least 2 are needed")
     console = Console()

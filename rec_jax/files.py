@@ -62,10 +62,19 @@ def append_line(path: Path, value: Any) -> None:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """The values of a file of JSON lines, none where it is missing; a last line cut off by a crash is passed over."""
+    """The values of a file of JSON lines, none where it is missing; a last line cut off by a crash is passed over.
+
+    InputError: another line that is not JSON.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    found = []
+    for number, line in enumerate(path.read_text().split("\n")[:-1], 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: is not JSON ({error}); mend or remove that line") from error
+    return found
 
 
 def write_lines(path: Path, values: Iterable[Any]) -> None:

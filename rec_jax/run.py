@@ -80,6 +80,7 @@ def run(
     devices = one if baseline else select(runtime.devices, experiment.optimization.batch_size)
     problem = problem or pose(experiment, runtime.data_dir)
     check_cut_offs(runtime.k, problem.dataset.n_items)
+    check_ratings(experiment, problem)
     directory = RunDir((runtime.run_dir or runtime.runs / experiment.name).expanduser())
     session, loaded = Session(experiment, runtime, problem, devices, show, directory), time.monotonic()
     # What is wrong with a model or a baseline shows before a file is made.
@@ -183,6 +184,16 @@ def check(experiment: Experiment, runtime: Runtime) -> None:
         make_update(part.optimization, 1)
         if part.optimization.sparse_rows and registry.row(registry.OBJECTIVES, part.objective, "objective").sequences:
             raise InputError(f"--sparse-rows is for objectives over events, not for --objective {part.objective}")
+
+
+def check_ratings(experiment: Experiment, problem: Problem) -> None:
+    """InputError: ratings are to be predicted, and all are the same."""
+    rating = problem.split.train.rating
+    if predicts_ratings(experiment) and len(rating) and (rating == rating[0]).all():
+        raise InputError(
+            f"--objective {experiment.objective}: every rating of {problem.dataset.name} is {rating[0]:g}; name the "
+            "log's column of ratings (--rating-column), or take another objective"
+        )
 
 
 def predicts_ratings(experiment: Experiment) -> bool:

@@ -26,8 +26,8 @@ def test_links_lead_somewhere() -> None:
         assert (ROOT / link).exists(), link
 
 
-def test_the_map_of_the_house_names_what_is_there() -> None:
-    house = README[README.index("## The house") :]
+def test_the_map_names_what_is_there() -> None:
+    house = README[README.index("## Layout") :]
     names = re.findall(r"^ *([a-z_]+(?:/|\.py)) ", house, flags=re.MULTILINE)
     assert len(names) >= 13
     for name in names:

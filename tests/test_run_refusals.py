@@ -70,6 +70,14 @@ def test_bad_options_end_before_anything_is_written(
     assert not (tmp_path / "a").exists()
 
 
+def test_ratings_that_are_all_the_same_are_nothing_to_predict(csv: Path, tmp_path: Path) -> None:
+    what = small_experiment(csv, "mf", "rating")
+    what = dataclasses.replace(what, columns=dataclasses.replace(what.columns, rating_column=None))
+    with pytest.raises(InputError, match="--objective rating: every rating of log is 1; name the log's column"):
+        run(what, quick(tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+
+
 @pytest.mark.parametrize("changes", [{"k": ()}, {"k": (0,)}, {"bootstrap": 0}, {"checkpoint_seconds": -1.0}])
 def test_bad_runtime_options_too(csv: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="--"):

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.cli import named, parse_options
+from experiments.cli import check_many_runs, named, parse_options
 from experiments.compare import write
 from rec_jax import registry
 from rec_jax.comparison import compare
@@ -88,6 +88,7 @@ class Options:
 def ablate(ablation: Ablation, argv: Sequence[str], doc: str) -> None:
     """Read the flags, run every system, write table, record and plot. InputError: as `compare`."""
     options = parse_options(Options, argv, f"python -m experiments.ablations.{ablation.name}", doc)
+    check_many_runs(options.runtime)
     if options.seeds < 1:
         raise InputError(f"--seeds {options.seeds}: expected at least 1")
     console, runtime, base = Console(), options.runtime, base_of(ablation, options)

@@ -19,12 +19,11 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import scipy.sparse as sp
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.peers import in_a_process
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax.baselines.base import gram
 from rec_jax.baselines.ease import ease_weights
 from rec_jax.files import write_json
@@ -71,7 +70,7 @@ def timed(system: str, items: int, repeats: int) -> dict[str, Any]:
 
 def script(argv: Sequence[str]) -> None:
     """Measure and print."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.benchmarks.ease", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.benchmarks.ease", __doc__)
     console, code, load = Console(), code_state(), os.getloadavg()
     console.print(f"{options.items:,} items, {cores()} cores, load {load[0]:.1f}")
     systems = ("rec_jax", "numpy") if options.peer == "numpy" else ("rec_jax",)

@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.peers import RECBOLE, measured, python_of, recbole_folder, recbole_neumf, recbole_settings
 from experiments.benchmarks.train_ncf import Sizes, random_log
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax.data.interactions import Dataset, Interactions, build_dataset
 from rec_jax.data.splits import leave_one_out
 from rec_jax.evaluate.metrics import per_user
@@ -101,7 +100,7 @@ def ours(sizes: Sizes, model: str, repeats: int) -> dict[str, Any]:
 
 def script(argv: Sequence[str]) -> None:
     """Measure and print."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.benchmarks.evaluate", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.benchmarks.evaluate", __doc__)
     console, code, load = Console(), code_state(), os.getloadavg()
     log = random_log(SIZES)
     console.print(

@@ -24,12 +24,11 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import scipy.sparse as sp
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.peers import IMPLICIT, measured, python_of
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax.baselines.base import from_factors, train_matrix
 from rec_jax.baselines.ials import IALSConfig, rounds
 from rec_jax.data.interactions import Dataset, build_dataset
@@ -206,7 +205,7 @@ def shown(rows: list[dict[str, Any]], names: Sequence[str]) -> Table:
 
 def script(argv: Sequence[str]) -> None:
     """Measure and print."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.benchmarks.ials", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.benchmarks.ials", __doc__)
     if min(options.trials, options.repeats) < 1 or options.iterations < 2:
         raise InputError(
             f"--trials {options.trials} --repeats {options.repeats} --iterations {options.iterations}: expected at "

@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import tyro
 from jaxtyping import Array, Int, Key
 from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.peers import RECSIM, measured, python_of
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from experiments.recsim import SIMULATORS, limit, simulator
 from rec_jax.errors import InputError
 from rec_jax.files import write_json
@@ -75,9 +74,7 @@ def own(name: str, users: int, repeats: int) -> dict[str, Any]:
 
 def script(argv: Sequence[str]) -> None:
     """Measure and print."""
-    options = tyro.cli(
-        Options, args=list(argv), prog="python -m experiments.benchmarks.simulators", description=__doc__
-    )
+    options = parse_options(Options, argv, "python -m experiments.benchmarks.simulators", __doc__)
     if min(options.users, options.peer_users) < 2 or options.repeats < 1:
         raise InputError("--users and --peer-users need at least 2, --repeats at least 1")
     console, code, rows = Console(), code_state(), []

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.epochs import timed
 from experiments.benchmarks.peers import in_a_process
 from experiments.benchmarks.train_ncf import SIZES, Sizes, random_log
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from papers_repro.dmf.cells import dmf
 from papers_repro.mf_revisited.cells import matrix_factorisation
 from papers_repro.ncf.cells import trained
@@ -88,7 +87,7 @@ def measure(name: str, sizes: Sizes, epochs: int) -> dict[str, Any]:
 
 def script(argv: Sequence[str]) -> None:
     """Measure and print. InputError: no such case."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.benchmarks.tables", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.benchmarks.tables", __doc__)
     chosen = [name for name in CASES if name.startswith(options.only)]
     if not chosen or options.epochs < 1:
         raise InputError(f"--only {options.only} --epochs {options.epochs}: expected the start of {', '.join(CASES)}")

@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -32,7 +31,7 @@ from experiments.benchmarks.peers import (
     recbole_neumf,
     recbole_settings,
 )
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax import registry
 from rec_jax.config import Optimization
 from rec_jax.data.interactions import Interactions
@@ -99,7 +98,7 @@ def recbole(python: Path, log: Interactions, examples: int, epochs: int) -> dict
 
 def script(argv: Sequence[str]) -> None:
     """Measure and print."""
-    options = tyro.cli(Options, args=list(argv), prog="python -m experiments.benchmarks.train_ncf", description=__doc__)
+    options = parse_options(Options, argv, "python -m experiments.benchmarks.train_ncf", __doc__)
     console, code = Console(), code_state()
     log = random_log(SIZES)
     console.print(

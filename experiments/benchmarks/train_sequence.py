@@ -26,13 +26,12 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.epochs import epochs_of, timed
 from experiments.benchmarks.peers import RECBOLE, RECTOOLS, in_a_process, measured, python_of, sequences_folder
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from rec_jax import registry
 from rec_jax.config import Experiment, Protocol
 from rec_jax.data.interactions import Interactions
@@ -164,9 +163,7 @@ def reached(found: dict[str, Any], target: float) -> float | None:
 
 def script(argv: Sequence[str]) -> None:
     """Measure and print."""
-    options = tyro.cli(
-        Options, args=list(argv), prog="python -m experiments.benchmarks.train_sequence", description=__doc__
-    )
+    options = parse_options(Options, argv, "python -m experiments.benchmarks.train_sequence", __doc__)
     if options.epochs < 1 or options.most_epochs < 1:
         raise InputError(f"--epochs {options.epochs} --most-epochs {options.most_epochs}: at least 1 is needed")
     console, code = Console(), code_state()

@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.peers import in_a_process
-from experiments.cli import main
+from experiments.cli import main, parse_options
 from experiments.policy import PolicyExperiment, learn
 from papers_repro.paper import cells, published, read
 from rec_jax.errors import InputError
@@ -52,9 +51,7 @@ def measure(name: str, steps: int | None) -> dict[str, Any]:
 
 def script(argv: Sequence[str]) -> None:
     """Measure and print. InputError: no such policy."""
-    options = tyro.cli(
-        Options, args=list(argv), prog="python -m experiments.benchmarks.train_slateq", description=__doc__
-    )
+    options = parse_options(Options, argv, "python -m experiments.benchmarks.train_slateq", __doc__)
     known = {name for name, cell in cells(PAPER).items() if getattr(cell.experiment, "learns", False)}
     if unknown := [name for name in options.policies if name not in known]:
         raise InputError(f"--policies {unknown[0]}: no policy of the table that learns; there are {sorted(known)}")

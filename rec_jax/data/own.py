@@ -47,7 +47,8 @@ def load_own(path: Path, columns: Columns) -> Dataset:
             f"name the ratings among the signals ({columns.rating_column}=1:1:5), or leave one of both out"
         )
     named = [columns.user_column, columns.item_column, columns.rating_column, columns.time_column, *measured]
-    table = read_named(path, [name for name in named if name is not None])
+    advice = "; name yours with --user-column, --item-column, --rating-column and --time-column"
+    table = read_named(path, [name for name in named if name is not None], advice)
     return build_dataset(
         path.stem,
         {

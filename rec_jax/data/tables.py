@@ -143,8 +143,9 @@ def read_delimited(
     return Table(path, {name: np.array(cells[i::width]) for i, name in enumerate(names[:width])}, first_line)
 
 
-def read_named(path: Path, names: Sequence[str]) -> Table:
-    """Read the columns `names` of a CSV, TSV or Parquet file by their header.
+def read_named(path: Path, names: Sequence[str], advice: str = "") -> Table:
+    """Read the columns `names` of a CSV, TSV or Parquet file by their header. `advice` ends the error of a column that
+    is missing.
 
     InputError: no file, no row, an unknown ending, a missing column, a malformed or incomplete row.
     """
@@ -166,7 +167,9 @@ def read_named(path: Path, names: Sequence[str]) -> Table:
         raise _malformed(path, separators.get(path.suffix), error) from error
     missing = [name for name in names if name not in frame.columns]
     if missing:
-        raise InputError(f"{path}: has no column {missing[0]!r}; its columns are {', '.join(frame.columns)}")
+        if len(frame.columns) == 1 and path.suffix in separators:
+            advice = f"; a {path.suffix} file is parted by {separators[path.suffix]!r}{advice}"
+        raise InputError(f"{path}: has no column {missing[0]!r}; its columns are {', '.join(frame.columns)}{advice}")
     if frame.height == 0:
         raise InputError(f"{path}: has a header and no event")
     first, unit = (1, "row") if path.suffix == ".parquet" else (2, "line")

@@ -71,7 +71,12 @@ def test_quoted_fields_and_no_ratings(tmp_path: Path) -> None:
     [
         ("", NAMED, "is empty"),
         ("who,what,stars,when\n", NAMED, "has a header and no event"),
-        (TEXT, Columns(), "has no column 'user'; its columns are who, what, stars, when"),
+        (
+            TEXT,
+            Columns(),
+            "has no column 'user'; its columns are who, what, stars, when; name yours with --user-column",
+        ),
+        ("user;item\n1;2\n", Columns(), "its columns are user;item; a .csv file is parted by ','"),
         (TEXT + "cy,c,4\n", NAMED, "line 5"),
         (TEXT + "cy,c,4,1,9\n", NAMED, "line 5: expected 4 fields"),
         (TEXT + "cy,c,good,30\n", NAMED, "line 5, field 'stars': expected a number, got 'good'"),

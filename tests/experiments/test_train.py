@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import before_after, compare, off_policy_truth, policy
 from experiments.cli import parse_job
 from experiments.train import train
 from rec_jax import config
@@ -142,6 +143,30 @@ def test_typos_are_answered_with_the_right_flag(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         parse_job(["neumf", "--learning-rat", "1"], "p", "d")
     assert "--learning-rate" in capsys.readouterr().err
+
+
+def test_a_model_s_name_is_looked_up_first() -> None:
+    with pytest.raises(InputError, match="no model 'neumff': did you mean neumf"):
+        parse_job(["neumff", "--epochs", "3"], "p", "d")
+
+
+def test_a_switch_that_is_on_can_be_turned_off_by_its_other_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not parse_job(["sasrec", "--no-tied"], "p", "d").experiment.architecture.tied
+    with pytest.raises(SystemExit):
+        parse_job(["sasrec", "--help"], "p", "d")
+    assert "--tied, --no-tied" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", [off_policy_truth, policy, before_after])
+def test_a_seed_is_not_negative(script: Any) -> None:
+    first = ["random"] if script is policy else []
+    with pytest.raises(InputError, match="--seed -1: expected a number from 0 to"):
+        script.script([*first, "--seed", "-1"])
+
+
+def test_flags_of_one_run_are_refused_where_many_are_made() -> None:
+    with pytest.raises(InputError, match="--run-dir, --resume: are of a single run"):
+        compare.script(["--models", "popularity", "--run-dir", "x"])
 
 
 def test_bad_input_is_one_message_and_exit_code_2(tmp_path: Path) -> None:
