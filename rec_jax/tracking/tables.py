@@ -42,8 +42,10 @@ def _pairs(record: Mapping[str, Any]) -> list[str]:
         return []
     said = (
         "Pairs that differ by one step of the switch; paired randomisation tests over users, Holm-adjusted over all "
-        "pairs, and Welch's t interval of the difference over seeds. A pair is told apart where both say so at 5 %."
+        "pairs, and Welch's t interval of the difference over seeds. A pair is told apart where both say so at 5 %"
     )
+    alone = all(of["over_seeds"] is None for of in pairs)
+    said += "; of one seed each, users alone decide, and its luck is in the difference." if alone else "."
     head = ["pair", f"difference in {_title(pairs[0]['column'])}", "95 % over users", "p (Holm)", "95 % over seeds", ""]
     rows = ["", said, "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for of in pairs:
@@ -130,7 +132,7 @@ def notes(record: Mapping[str, Any]) -> list[str]:
         f"{protocol['split']}; trained on {protocol['trained_on']}; {asked}.",
         "",
         "Brackets: 95 % bootstrap interval over users; ±: half of the 95 % t interval over seeds. "
-        f"▲ ▽ =: better than, worse than, not different from {record['reference']} (•), {best} on this "
+        f"▲ ▽ =: better than, worse than, not told apart from {record['reference']} (•), {best} on this "
         f"very test split; paired randomisation test over users, {record['resamples']:,} resamples, Holm-adjusted over "
         "the column, 5 %.",
     ]
