@@ -46,6 +46,11 @@ def report(console: Console, outcome: Outcome) -> None:
     k = shown_k(tuple(ks))
     names = {rule: [f"hr@{k}", f"ndcg@{k}"] for rule in outcome.problem.test}
     console.print(results_table({result["experiment"]["model"]: result["metrics"]}, names))
+    for rule, of in result["protocol"]["rules"].items():
+        for name, count in of["dropped"].items():
+            if name.startswith("users_with_fewer") and count:
+                said = name.removeprefix("users_with_").replace("_", " ")
+                console.print(f"{rule}: {count:,} of {of['users']:,} users have {said}", highlight=False)
     for name, value in result["metrics"].get("ratings", {}).items():
         console.print(f"{name.upper()} {estimate(value)}".replace("\n", " "), highlight=False)
     training, times, lines = result["training"], result["times"], []

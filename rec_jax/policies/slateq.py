@@ -56,18 +56,23 @@ class SlateQ:
     serve: Literal["T", "G", "O"] = "O"
     """Builder of the slates that are shown."""
     layers: tuple[int, ...] = (256, 32)
+    """Widths of the Q network's layers."""
     dueling: bool = False
+    """A value of the user's state, and what each document adds to it."""
     torso: Torso = "none"
     """What reads the users' last steps, where the simulator is `Remembering`."""
     torso_width: int = 32
+    """Width of what the torso makes of them."""
     double: bool = False
     """Build the next slate by the network that learns, and value it by the target network (rule 'q')."""
     q_none: bool = False
     """Learn what choosing none is worth."""
     discount: float = 0.99
+    """What a reward a step later counts."""
     steps_ahead: int = 1
     """Rewards counted before the next slate's value (n of n-step)."""
     learning_rate: float = 1e-3
+    """Adam's."""
     batch: int = 256
     """Entries of the replay in a step of the optimiser."""
     users: int = 32
@@ -77,13 +82,15 @@ class SlateQ:
     warmup: int = 50
     """Steps of all users before anything is learnt."""
     explore: float = 1.0
+    """Share of slates at random, at first."""
     explore_last: float = 0.1
-    """Share of slates at random: at first, and at last."""
+    """The same at last."""
     explore_steps: int = 3000
     """Steps of all users over which it falls."""
     target_every: int = 100
+    """Steps between moves of the target network."""
     target_rate: float = 1.0
-    """Steps between moves of the target network, and how far it goes each time (1: a copy)."""
+    """How far it goes each time (1: a copy)."""
     ensemble: int = 1
     """Networks (1: no ensemble)."""
     share: float = 0.5

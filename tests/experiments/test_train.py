@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -64,6 +65,12 @@ def test_prints_a_table_and_says_where_everything_lies(tmp_path: Path, capsys: p
     for text in ("NDCG@10", "full", "best epoch", "test scored 1 time(s)", str(tmp_path / "run" / "result.json")):
         assert text in out
     assert (tmp_path / "run" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_too_few_candidates_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(flags(tmp_path, candidates="full ncf-99"))
+    out = capsys.readouterr().out
+    assert re.search(r"ncf-99: (\d+) of \1 users have fewer than 99 candidates", out)
 
 
 def test_rating_objective_prints_rmse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
