@@ -179,10 +179,10 @@ def test_the_record_of_the_long_term_is_of_todays_discounts_and_shows_what_is_sa
     shown = {name: np.mean(of["over_time"]["clickbait"]) for name, of in record["policies"].items()}
     assert shown["discount 0"] > 0.9  # choc
     assert shown["discount 0.99"] < 0.4  # kale
-    # Each against none, then the best against what is always shown: small discounts bring less than seeds differ by,
-    # and the best of them falls short of kale by no more than that.
+    # Each against none, then the best against what is always shown: discounts up to .7 bring less than seeds differ
+    # by, and the best of them falls short of kale by no more than that.
     verdicts = [test["verdict"] for test in record["tests"]]
-    assert verdicts == ["not significant"] * 2 + ["better"] * 3 + ["not significant"]
+    assert verdicts == ["not significant"] * 3 + ["better"] * 2 + ["not significant"]
     assert record["chosen"]["best"] == list(long_term.chosen(record["chosen"]["returns"]))
 
 
