@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from rich.console import Console
 
-from experiments.cli import main, named, parse_options
+from experiments.cli import check_many_runs, main, named, parse_options
 from rec_jax import registry
 from rec_jax.comparison import RESAMPLES, Part, System, part, tuned
 from rec_jax.config import Optimization, Protocol, Runtime, Stopping, to_json
@@ -320,6 +320,7 @@ def compare(options: Options, console: Console) -> dict[str, Any]:
 def script(argv: Sequence[str]) -> None:
     """Read the flags, compare, write, print."""
     options = parse_options(Options, argv, "python -m experiments.offline_rl", __doc__)
+    check_many_runs(options.runtime)
     console = Console()
     record = compare(options, console)
     write_json(options.out / "record.json", record)

@@ -121,8 +121,13 @@ def _band(value: Published | None) -> str:
     if value is None:
         return "–"
     if value.at_least:
-        return ", ".join(f"{_short(name)} ≥ {least:g}".replace("0.", ".") for name, least in value.at_least.items())
-    return f"{', '.join(map(_short, value.banded))} ±{value.band:g}".replace("0.", ".")
+        return ", ".join(f"{_short(name)} ≥ {_plain(least)}" for name, least in value.at_least.items())
+    return f"{', '.join(map(_short, value.banded))} ±{_plain(value.band)}"
+
+
+def _plain(value: float) -> str:
+    """As it was declared, a share without its leading 0."""
+    return f"{value:g}".removeprefix("0")
 
 
 def _short(metric: str) -> str:

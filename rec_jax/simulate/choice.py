@@ -25,11 +25,13 @@ class ChoiceModel(Protocol):
         """What each document weighs, and what choosing none does: chances up to a common factor."""
 
     def odds(self, scores: Float[Array, "n c"]) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
-        """The same of candidates that have no place yet, for policies that build slates of them."""
+        """The same of candidates that have no place yet, for policies that build slates of them: `weights`, where
+        places have no say."""
+        return self.weights(scores)
 
 
 @dataclass(frozen=True)
-class Proportional:
+class Proportional(ChoiceModel):
     """P(i) is in proportion to x_i - min_normalizer, of no choice to no_click_mass - min_normalizer."""
 
     no_click_mass: float = 1.0
@@ -47,13 +49,9 @@ class Proportional:
         of_none = jnp.full(scores.shape[0], self.no_click_mass - self.min_normalizer, scores.dtype)
         return jnp.maximum(scores - self.min_normalizer, 0), of_none
 
-    def odds(self, scores: Float[Array, "n c"]) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
-        """As ChoiceModel: places have no say."""
-        return self.weights(scores)
-
 
 @dataclass(frozen=True)
-class Logit:
+class Logit(ChoiceModel):
     """P(i) is in proportion to exp(x_i), of no choice to exp(no_click_mass): a multinomial logit."""
 
     no_click_mass: float = 1.0
@@ -63,13 +61,9 @@ class Logit:
         largest = jnp.maximum(scores.max(axis=1), self.no_click_mass)
         return jnp.exp(scores - largest[:, None]), jnp.exp(self.no_click_mass - largest)
 
-    def odds(self, scores: Float[Array, "n c"]) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
-        """As ChoiceModel: places have no say."""
-        return self.weights(scores)
-
 
 @dataclass(frozen=True)
-class Cascade:
+class Cascade(ChoiceModel):
     """A user reads from the top, clicks a document read with chance attention · scaling · f(x_i), and then stops.
 
     f is exp(x_i) where `exponential`, else x_i - min_normalizer. Craswell et al., WSDM 2008.

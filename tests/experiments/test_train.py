@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import before_after, compare, off_policy_truth, policy
+from experiments import before_after, compare, off_policy_truth, offline_rl, policy
+from experiments.ablations import switches, tying
 from experiments.cli import parse_job
 from experiments.train import train
 from rec_jax import config
@@ -27,6 +29,8 @@ from rec_jax.problem import pose
 from rec_jax.registry import BASELINES, MODELS, OBJECTIVES, experiment
 from rec_jax.training import build
 from tests.helpers import small_experiment, write_small_csv
+
+tying_script = partial(switches.ablate, tying.ABLATION, doc="")
 
 ROOT = Path(__file__).parents[2]
 
@@ -171,9 +175,10 @@ def test_a_seed_is_not_negative(script: Any) -> None:
         script.script([*first, "--seed", "-1"])
 
 
-def test_flags_of_one_run_are_refused_where_many_are_made() -> None:
+@pytest.mark.parametrize("script", [compare.script, offline_rl.script, tying_script])
+def test_flags_of_one_run_are_refused_where_many_are_made(script: Any) -> None:
     with pytest.raises(InputError, match="--run-dir, --resume: are of a single run"):
-        compare.script(["--models", "popularity", "--run-dir", "x"])
+        script(["--run-dir", "x"])
 
 
 def test_bad_input_is_one_message_and_exit_code_2(tmp_path: Path) -> None:
