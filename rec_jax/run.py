@@ -76,7 +76,7 @@ def run(
     began, code = time.monotonic(), code_state()
     check(experiment, runtime)
     baseline = experiment.objective == registry.OWN
-    one = Devices(jax.local_devices()[:1], 1)
+    one = Devices(tuple(jax.local_devices()[:1]), 1)
     devices = one if baseline else select(runtime.devices, experiment.optimization.batch_size)
     problem = problem or pose(experiment, runtime.data_dir)
     check_cut_offs(runtime.k, problem.dataset.n_items)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +35,12 @@ from rec_jax.workers import forget_programs
 Show = Callable[[str, Progress], None]
 CHOICES = "choices"
 """Folder, inside --runs, of the trainings in which validation chooses for all seeds."""
+MOST_BUILT = 16
+"""Recommenders kept with what was compiled of them (a model that is trained from two others, and refitted, takes 6)."""
 REFIT = "refit"
 """Folder, inside a run's, of the training on train and validation events together."""
+
+_built: dict[Hashable, Recommender] = {}
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,21 @@ def build(experiment: Experiment, problem: Problem) -> Recommender:
 
 
 def build_for(experiment: Experiment, data: TrainData, batch_size: int) -> Recommender:
-    """The same for any users and items."""
+    """The same for any users and items.
+
+    What is made of the same arguments is the same object, so that runs that differ in seed, epochs or optimiser share
+    what is compiled.
+    """
     objective = registry.row(registry.OBJECTIVES, experiment.objective, "objective")
     model = registry.row(registry.MODELS, experiment.model, "model")
-    module = model.module(experiment.architecture, data.n_users, data.n_items)
-    built: Recommender = objective.build(module, experiment.loss, data, batch_size)
-    return built
+    key = objective.build, model.module, experiment.architecture, experiment.loss, data.digest(), batch_size
+    if key not in _built:
+        module = model.module(experiment.architecture, data.n_users, data.n_items)
+        built = objective.build(module, experiment.loss, data, batch_size)
+        if len(_built) == MOST_BUILT:
+            del _built[next(iter(_built))]  # the oldest
+        _built[key] = built
+    return _built[key]
 
 
 def scorer_of(experiment: Experiment, recommender: Recommender, params: Any, extra: Any) -> Scorer:

@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 
 from rec_jax.choice import Choice
-from rec_jax.config import Experiment, Protocol
+from rec_jax.config import Experiment, Optimization, Protocol
 from rec_jax.data.interactions import Dataset
 from rec_jax.errors import InputError
 from rec_jax.evaluate.metrics import per_user
 from rec_jax.evaluate.ranking import rank
 from rec_jax.models.base import Query
+from rec_jax.problem import pose
 from rec_jax.recommend import load
 from rec_jax.registry import BASELINES, MODELS, experiment
 from rec_jax.run import run
 from rec_jax.tracking.rundir import RunDir
+from rec_jax.training import build_for
 from tests.helpers import quick, small_experiment, write_small_csv
 
 
@@ -172,6 +174,46 @@ def test_a_pretrained_model_takes_what_finished_runs_left(csv: Path, tmp_path: P
         found.append(made.scorer.cache["params"])
     for x, y in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_runs_that_differ_in_seed_alone_compile_nothing_anew(csv: Path, tmp_path: Path) -> None:
+    compiled: list[str] = []
+
+    def hear(event: str, seconds: float, **about: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    run(small_experiment(csv, "mf", seed=1), quick(tmp_path / "1"))
+    jax.monitoring.register_event_duration_secs_listener(hear)
+    try:
+        run(small_experiment(csv, "mf", seed=2), quick(tmp_path / "2"))
+        assert not compiled
+        faster = Optimization(batch_size=64, learning_rate=0.5)
+        run(small_experiment(csv, "mf", seed=2, optimization=faster), quick(tmp_path / "3"))
+        assert compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(hear)
+
+
+def test_what_decides_a_recommender_tells_it_from_others(csv: Path, tmp_path: Path) -> None:
+    """Another loss, other widths, another objective, or one other event: nothing is shared."""
+    first = small_experiment(csv, "mf")
+    data, losses = pose(first, tmp_path).train, dataclasses.replace(first.loss, negatives=2)
+    wider = dataclasses.replace(first.architecture, factors=5)
+    changed = data.replace(item=data.item.at[-1].set((data.item[-1] + 1) % data.n_items))
+    asked = [
+        (first, data, 64),
+        (dataclasses.replace(first, loss=losses), data, 64),
+        (dataclasses.replace(first, architecture=wider), data, 64),
+        (small_experiment(csv, "mf", "bpr"), data, 64),
+        (first, changed, 64),
+        (first, data.replace(n_items=data.n_items + 1), 64),
+        (first, data, 32),
+    ]
+    built = [build_for(*each) for each in asked]
+    assert len({id(each) for each in built}) == len(asked)
+    again = small_experiment(csv, "mf", seed=9, epochs=1)
+    assert build_for(again, pose(again, tmp_path).train, 64) is built[0]
 
 
 @pytest.mark.parametrize("flag", ["choice_seed", "trace_test"])

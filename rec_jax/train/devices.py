@@ -3,6 +3,7 @@
 Embedding tables split over devices will come in behind the same functions, by `jit` over a mesh.
 """
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,33 +23,48 @@ AXIS = "data"
 class Devices:
     """The devices of a run: `local` of this process, `count` of all processes."""
 
-    local: Sequence[jax.Device]
+    local: tuple[jax.Device, ...]
     count: int
 
     def launch(self, function: Callable[..., Any], *, replicated: Sequence[bool], donate: tuple[int, ...] = ()) -> Any:
-        """`function` on every device, with the axis "data"; arguments are replicated, or given to all as they are."""
-        axes = tuple(0 if is_replicated else None for is_replicated in replicated)
-        return jax.pmap(function, axis_name=AXIS, in_axes=axes, devices=self._given(), donate_argnums=donate)
+        """`function` on every device, with the axis "data"; arguments are replicated, or given to all as they are.
+
+        The last few are kept: the same function, launched again, is not traced again.
+        """
+        return _launched(self, function, tuple(replicated), donate)
 
     def begin(self, function: Callable[..., Any], *given: Any) -> Any:
         """What `function` makes of the same arguments on every device, laid out as the results of `launch` are (or
         the first launch compiles twice)."""
         # pmap wants an argument that is mapped.
-        made = self.launch(lambda _, *given: function(*given), replicated=(True, *(False for _ in given)))
+        made = self._mapped(lambda _, *given: function(*given), (True, *(False for _ in given)), ())
         return made(np.zeros(len(self.local), np.int32), *given)
 
     def replicate(self, tree: Any) -> Any:
         """One copy a local device."""
-        return self.begin(lambda tree: tree, tree)
+        return self.launch(_second, replicated=(True, False))(np.zeros(len(self.local), np.int32), tree)
 
     @staticmethod
     def one(tree: Any) -> Any:
         """The first local device's copy (an array that spans processes cannot be indexed, so its shard is taken)."""
         return jax.tree.map(lambda x: x.addressable_data(0).reshape(x.shape[1:]), tree)
 
-    def _given(self) -> Sequence[jax.Device] | None:
+    def _mapped(self, function: Callable[..., Any], replicated: tuple[bool, ...], donate: tuple[int, ...]) -> Any:
+        axes = tuple(0 if is_replicated else None for is_replicated in replicated)
         # pmap over several processes takes all devices, and wants them unnamed.
-        return None if jax.process_count() > 1 else self.local
+        devices = None if jax.process_count() > 1 else self.local
+        return jax.pmap(function, axis_name=AXIS, in_axes=axes, devices=devices, donate_argnums=donate)
+
+
+@functools.lru_cache(maxsize=32)
+def _launched(
+    devices: Devices, function: Callable[..., Any], replicated: tuple[bool, ...], donate: tuple[int, ...]
+) -> Any:
+    return devices._mapped(function, replicated, donate)
+
+
+def _second(_: Any, tree: Any) -> Any:
+    return tree
 
 
 def connect(coordinator: str | None, processes: int, process_id: int) -> None:
@@ -82,7 +98,7 @@ def select(count: int | None, batch_size: int) -> Devices:
         raise InputError("--devices is for one process; several processes train on all devices of each")
     if count is not None and not 1 <= count <= len(available):
         raise InputError(f"--devices {count}: this process has {len(available)} device(s)")
-    local = available[:count]
+    local = tuple(available[:count])
     total = len(local) * jax.process_count()
     if batch_size % total:
         near = max(total, round(batch_size / total) * total)

@@ -1,6 +1,7 @@
 """The train state, and the two functions that change it: `chunk` (some steps) and `settle` (a validation)."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -56,11 +57,13 @@ def create(params: Any, extra: Any, update: Update) -> TrainState:
 Chunk = Callable[[TrainState, TrainData, Key[Array, ""], Int[Array, ""]], TrainState]
 
 
+@functools.lru_cache(maxsize=16)
 def make_chunk(recommender: Recommender, update: Update, n_devices: int) -> Chunk:
     """`chunk(state, data, key, steps)`: `steps` training steps as one device sees them.
 
     Every device draws the whole global batch and takes its slice, so that N devices train as one does; the number
-    of steps is an argument of the compiled loop, so that results cannot depend on how a run is cut into chunks.
+    of steps is an argument of the compiled loop, so that results cannot depend on how a run is cut into chunks. The
+    same arguments give the same function: it is compiled once.
     """
 
     def chunk(state: TrainState, data: TrainData, key: Key[Array, ""], steps: Int[Array, ""]) -> TrainState:

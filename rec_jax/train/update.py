@@ -1,5 +1,6 @@
 """How a step changes the parameters: the gradient over all devices, then the optimiser, on all rows or on few."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,8 +34,12 @@ class Update:
     finish: Callable[[Any, Any], tuple[Any, Any]] | None = None
 
 
+@functools.lru_cache(maxsize=16)
 def make_update(config: Optimization, steps_per_epoch: int) -> Update:
-    """The update rule of an experiment. InputError: numbers out of range, or options that do not go together."""
+    """The update rule of an experiment, the same one for the same arguments.
+
+    InputError: numbers out of range, or options that do not go together.
+    """
     tx = optimizer(config, steps_per_epoch)
     if not config.sparse_rows:
         return dense(tx)
