@@ -102,6 +102,8 @@ class Paper:
     """Cells whose metrics are drawn for K = 1..10."""
     traced: tuple[str, ...] = ()
     """Cells whose metrics on test are drawn by epoch, where they are on record."""
+    variants: dict[str, str] = field(default_factory=dict)
+    """Panels of the learning curves, by title: what ends the names of its cells ('' for all that no other takes)."""
     baselines: str = ""
     """Another paper's folder whose baseline cells, on the same split, belong into this table too."""
 
@@ -128,6 +130,8 @@ def parse(text: str, path: Path) -> Paper:
     names = [cell.name for cell in paper.cells]
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"{path}: the cell {min(twice)!r} stands there twice")
+    if paper.variants and "" not in paper.variants.values():
+        raise InputError(f"{path}: variants: no panel takes the cells that no ending fits; give one the ending ''")
     return paper
 
 

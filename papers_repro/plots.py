@@ -115,14 +115,29 @@ def epochs(
 
 
 def learning(paper: Paper, counted: Mapping[str, Mapping[int, Record]], path: Path) -> None:
-    """The first metric on validation users by steps of training, a line a policy: means over seeds and their range."""
-    with picture(path, (8.5, 4.8)) as (figure, (axes,)):
-        learnt = {name: found for name, of_seed in counted.items() if (found := curves_of(of_seed))}
-        for number, (name, found) in enumerate(learnt.items()):
-            steps = [point["steps"] for point in found[0]]
-            values = np.array([[point[paper.shown[0]] for point in curve] for curve in found])
-            color, style = f"C{number % 10}", ("-", "--", ":")[number // 10 % 3]
-            axes.plot(steps, values.mean(axis=0), style, color=color, label=name, linewidth=1.2)
-            axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.12, linewidth=0)
-        axes.set(xlabel="steps of users", ylabel=f"{paper.shown[0]}, validation users", title=_short(paper))
-        figure.legend(loc="outside right upper", frameon=False, fontsize=7)
+    """The first metric on validation users by steps of training, a line a policy: means over seeds and their range.
+
+    A panel a variant of the table, where a policy keeps its colour.
+    """
+    variants = paper.variants or {_short(paper): ""}
+    learnt = {name: found for name, of_seed in counted.items() if (found := curves_of(of_seed))}
+    places = {name: _variant(name, variants) for name in learnt}
+    plain = {name: name.removesuffix(variants[places[name]]) for name in learnt}
+    number = {name: place for place, name in enumerate(dict.fromkeys(plain.values()))}
+    with picture(path, (1.5 + 4.2 * len(variants), 4.4), 1, len(variants), sharey=True) as (figure, panels):
+        for axes, title in zip(panels, variants):
+            for name in (name for name in learnt if places[name] == title):
+                steps = [point["steps"] / 1000 for point in learnt[name][0]]
+                values = np.array([[point[paper.shown[0]] for point in curve] for curve in learnt[name]])
+                color, style = f"C{number[plain[name]] % 10}", ("-", "--", ":")[number[plain[name]] // 10 % 3]
+                axes.plot(steps, values.mean(axis=0), style, color=color, label=plain[name], linewidth=1.2)
+                axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.12, linewidth=0)
+            axes.set(xlabel="thousand steps of users", title=title)
+        panels[0].set_ylabel(f"{paper.shown[0]}, validation users")
+        handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
+        figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False, fontsize=8)
+
+
+def _variant(name: str, variants: Mapping[str, str]) -> str:
+    """The panel of a cell: the one with the longest ending that its name has."""
+    return max((title for title, ending in variants.items() if name.endswith(ending)), key=lambda t: len(variants[t]))

@@ -5,6 +5,8 @@ import json
 import shutil
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,14 @@ import numpy as np
 import pytest
 
 from papers_repro import __main__ as command
-from papers_repro import bands, check, paper, records, render, rewritten, standing, verdicts, work
+from papers_repro import bands, check, paper, plots, records, render, rewritten, standing, verdicts, work
 from papers_repro.paper import Cell, Published
 from papers_repro.verdicts import Contrast, Line, Mean, verdict
 from rec_jax.config import Runtime, changed
 from rec_jax.errors import InputError
 from rec_jax.evaluate.significance import Interval
 from rec_jax.registry import experiment
+from rec_jax.tracking.plots import picture
 from tests.helpers import small_experiment, write_small_csv
 
 TOML = """
@@ -132,8 +135,8 @@ def test_run_render_check_and_run_again(folder: Path, tmp_path: Path, capsys: py
     ):
         assert text in page
     assert "1 cannot be run here" in page
-    for picture in ("plot.png", "curves.png"):
-        assert (folder / "small" / picture).read_bytes().startswith(b"\x89PNG")
+    for name in ("plot.png", "curves.png"):
+        assert (folder / "small" / name).read_bytes().startswith(b"\x89PNG")
     assert "| [A paper](small/README.md), A venue | 1 | 0 | 0 | 1 |" in (folder / "README.md").read_text()
     assert check.check_all() == []
     capsys.readouterr()
@@ -358,11 +361,40 @@ def test_of_errors_less_is_better() -> None:
         (TOML.replace("band =", "bend ="), "has no field 'bend'"),
         (TOML.replace("band = 1.0", 'band = "wide"'), "band: expected float, got 'wide'"),
         (TOML + TOML[TOML.index("[[cells]]") : TOML.index("[[series]]")], "the cell 'mf' stands there twice"),
+        ('variants = { "ours" = "-ours" }' + TOML, "variants: no panel takes the cells that no ending fits"),
     ],
 )
 def test_what_is_wrong_with_a_paper_is_named(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         paper.parse(text, Path("paper.toml"))
+
+
+def test_variants_of_a_policy_are_drawn_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+
+    @contextmanager
+    def remembered(*given: Any, **how: Any) -> Iterator[Any]:
+        with picture(*given, **how) as (figure, panels):
+            yield figure, panels
+            drawn.extend(panels)
+
+    monkeypatch.setattr(plots, "picture", remembered)
+    values = {"a": (1.0, 3.0), "b": (2.0, 2.0), "a-late": (5.0, 7.0)}
+    counted = {
+        name: {
+            seed: {"training": {"curve": [{"steps": 1000, "hr@10": value}, {"steps": 2000, "hr@10": 2 * value}]}}
+            for seed, value in enumerate(of)
+        }
+        for name, of in values.items()
+    }
+    about = paper.parse('variants = { "at once" = "", "later" = "-late" }' + TOML, Path("paper.toml"))
+    plots.learning(about, counted, tmp_path / "learning.png")
+    found = {axes.get_title(): {line.get_label(): line for line in axes.lines} for axes in drawn}
+    assert {title: list(of) for title, of in found.items()} == {"at once": ["a", "b"], "later": ["a"]}
+    np.testing.assert_array_equal(found["at once"]["a"].get_xydata(), [[1, 2], [2, 4]])
+    np.testing.assert_array_equal(found["later"]["a"].get_xydata(), [[1, 6], [2, 12]])
+    assert found["at once"]["a"].get_color() == found["later"]["a"].get_color() != found["at once"]["b"].get_color()
+    assert (tmp_path / "learning.png").stat().st_size > 1000
 
 
 def test_unknown_names(folder: Path) -> None:
