@@ -98,8 +98,15 @@ def line_of(of_seed: Mapping[int, Record], rule: str, users: dict[str, tuple[flo
         users=users,
         epochs=tuple(dict.fromkeys(r["training"]["best_epoch"] for r in found if "best_epoch" in r["training"])),
         trials=max((r.get("tuning") or {}).get("trials", 0) for r in found),
-        minutes=float(np.mean([r["times"]["total_seconds"] for r in found])) / 60,
+        minutes=float(np.mean([minutes_of(r) for r in found])),
     )
+
+
+def minutes_of(record: Record) -> float:
+    """What a seed took: of one that was resumed, whose total is the last session's, its epochs and its test."""
+    times = record["times"]
+    parts = sum(times.get(f"{part}_seconds", 0.0) for part in ("train", "valid", "test"))
+    return float(max(times["total_seconds"], parts)) / 60
 
 
 def curves_of(of_seed: Mapping[int, Record]) -> list[list[dict[str, float]]]:

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from papers_repro import records
 from papers_repro.kinds import Job, kind_of
 from papers_repro.paper import FOLDER, Cell, cells, read
+from papers_repro.verdicts import minutes_of
 from rec_jax.config import Runtime
 from rec_jax.errors import InputError
 from rec_jax.files import make_folder
@@ -62,7 +63,7 @@ def units(paper: str, pattern: str = "*", seeds: int | None = None, folder: Path
 
 def expected_minutes(paper: str, unit: Unit) -> float:
     """What a seed took when it was run before, or is expected to take."""
-    took = [r["times"]["total_seconds"] / 60 for r in records.counted(paper, unit.cell.name).values()]
+    took = [minutes_of(r) for r in records.counted(paper, unit.cell.name).values()]
     return max(took) if took else unit.cell.minutes
 
 

@@ -67,7 +67,7 @@ def cells() -> list[Cell]:
         Cell("sasrec-bce-64", trained("sasrec", patience=20, **small), minutes=15),
         Cell("sasrec-sampled", sampled, minutes=12),
         Cell("sasrec-sampled-place", trained("sasrec", loss=of_place, **all_epochs), minutes=20),
-        Cell("gsasrec", trained("gsasrec", tied=False, epochs=200, patience=40), minutes=80),
+        Cell("gsasrec", trained("gsasrec", tied=False, epochs=200, patience=40), minutes=150),
         Cell("bert4rec", trained("bert4rec", heads=1, dropout=0.1, epochs=200, patience=30), minutes=75),
         # One recurrent layer has no dropout in the published code.
         Cell("gru4rec-ce", trained("gru4rec", loss=CROSS_ENTROPY, dropout=0.0), minutes=20),

@@ -397,6 +397,13 @@ def test_variants_of_a_policy_are_drawn_side_by_side(tmp_path: Path, monkeypatch
     assert (tmp_path / "learning.png").stat().st_size > 1000
 
 
+def test_a_seed_that_was_resumed_took_its_epochs_and_its_test() -> None:
+    at_once = {"train_seconds": 60.0, "valid_seconds": 30.0, "test_seconds": 10.0, "total_seconds": 120.0}
+    assert verdicts.minutes_of({"times": at_once}) == 2.0
+    assert verdicts.minutes_of({"times": at_once | {"total_seconds": 40.0}}) == pytest.approx(100 / 60)
+    assert verdicts.minutes_of({"times": {"total_seconds": 6.0}}) == 0.1
+
+
 def test_unknown_names(folder: Path) -> None:
     with pytest.raises(InputError, match="unknown paper 'smal': did you mean small"):
         paper.read("smal")
