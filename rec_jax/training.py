@@ -35,7 +35,7 @@ from rec_jax.workers import forget_programs
 Show = Callable[[str, Progress], None]
 CHOICES = "choices"
 """Folder, inside --runs, of the trainings in which validation chooses for all seeds."""
-MOST_BUILT = 16
+MOST_BUILT = 8
 """Recommenders kept with what was compiled of them (a model that is trained from two others, and refitted, takes 6)."""
 REFIT = "refit"
 """Folder, inside a run's, of the training on train and validation events together."""

@@ -56,7 +56,7 @@ class Devices:
         return jax.pmap(function, axis_name=AXIS, in_axes=axes, devices=devices, donate_argnums=donate)
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=10)  # two of them every training has, `settle` and what replicates
 def _launched(
     devices: Devices, function: Callable[..., Any], replicated: tuple[bool, ...], donate: tuple[int, ...]
 ) -> Any:

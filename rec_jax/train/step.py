@@ -57,7 +57,7 @@ def create(params: Any, extra: Any, update: Update) -> TrainState:
 Chunk = Callable[[TrainState, TrainData, Key[Array, ""], Int[Array, ""]], TrainState]
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=8)
 def make_chunk(recommender: Recommender, update: Update, n_devices: int) -> Chunk:
     """`chunk(state, data, key, steps)`: `steps` training steps as one device sees them.
 

@@ -34,7 +34,7 @@ class Update:
     finish: Callable[[Any, Any], tuple[Any, Any]] | None = None
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=8)
 def make_update(config: Optimization, steps_per_epoch: int) -> Update:
     """The update rule of an experiment, the same one for the same arguments.
 
