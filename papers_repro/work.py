@@ -89,11 +89,13 @@ def run_paper(
     if todo and code_state()["differs_from_commit"] is not False:
         tell("the code here is not that of a commit: records made now are kept, but no table shows them; commit first")
     began, minutes = time.monotonic(), {unit: expected_minutes(paper, unit) for unit in todo}
-    with _alarm(budget, tell):
+    with _alarm(budget, tell) as rang:
         for number, unit in enumerate(todo):
             left = sum(minutes[other] for other in todo[number:])
             name = f"{unit.cell.name} seed {unit.seed}"
             with _held(runtime.runs / f".{paper}-{unit.cell.name}-{unit.seed}.lock") as mine:
+                if rang.is_set():  # where what it raised was caught on the way
+                    raise KeyboardInterrupt
                 if not mine or unit.seed in records.counted(paper, unit.cell.name, folder):
                     continue
                 tell(f"[{number + 1}/{len(todo)}] {name}: about {minutes[unit]:.1f} min of {left:.0f}")
@@ -147,8 +149,10 @@ def _held(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def _alarm(minutes: float | None, tell: Tell) -> Iterator[None]:
-    """Ctrl-C after that many minutes, which is no error: training finishes its chunk and saves its state."""
+def _alarm(minutes: float | None, tell: Tell) -> Iterator[threading.Event]:
+    """Ctrl-C after that many minutes, which is no error: training finishes its chunk and saves its state. Yields what
+    is set by then.
+    """
     rang, before = threading.Event(), signal.getsignal(signal.SIGINT)
 
     def ring() -> None:
@@ -169,7 +173,7 @@ def _alarm(minutes: float | None, tell: Tell) -> Iterator[None]:
         timer.daemon = True
         timer.start()
     try:
-        yield
+        yield rang
     except KeyboardInterrupt as interruption:
         if not rang.is_set():
             raise

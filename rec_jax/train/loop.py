@@ -169,11 +169,13 @@ def fit(
             if any_process(interrupted.is_set()):
                 save()
                 watchers.on_pause(step, spent)
-                raise Interrupted(f"step {step:,} is saved; --resume goes on from there")
+                raise _interrupted(step)
             if time.monotonic() - saved > watchers.checkpoint_seconds:
                 save()
                 saved = time.monotonic()
-    save()
+        save()
+        if any_process(interrupted.is_set()):
+            raise _interrupted(step)
     return jax.device_get(devices.one(many))
 
 
@@ -199,6 +201,10 @@ def _interruption() -> Iterator[threading.Event]:
 
 def _examples(recommender: Recommender) -> float:
     return recommender.examples_per_epoch / recommender.steps_per_epoch
+
+
+def _interrupted(step: int) -> Interrupted:
+    return Interrupted(f"step {step:,} is saved; --resume goes on from there")
 
 
 def _diverged(step: int, store: Store | None) -> Diverged:
