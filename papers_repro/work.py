@@ -91,11 +91,11 @@ def run_paper(
     began, minutes = time.monotonic(), {unit: expected_minutes(paper, unit) for unit in todo}
     with _alarm(budget, tell) as rang:
         for number, unit in enumerate(todo):
+            if rang.is_set():  # what it raised was caught on the way
+                raise KeyboardInterrupt
             left = sum(minutes[other] for other in todo[number:])
             name = f"{unit.cell.name} seed {unit.seed}"
             with _held(runtime.runs / f".{paper}-{unit.cell.name}-{unit.seed}.lock") as mine:
-                if rang.is_set():  # where what it raised was caught on the way
-                    raise KeyboardInterrupt
                 if not mine or unit.seed in records.counted(paper, unit.cell.name, folder):
                     continue
                 tell(f"[{number + 1}/{len(todo)}] {name}: about {minutes[unit]:.1f} min of {left:.0f}")

@@ -167,15 +167,14 @@ def fit(
             share = step / (plan.epochs * steps_per_epoch)
             watchers.on_chunk(Progress(epoch, plan.epochs, share, float(loss_sum) / done, rate, valid))
             if any_process(interrupted.is_set()):
-                save()
-                watchers.on_pause(step, spent)
-                raise _interrupted(step)
+                break
             if time.monotonic() - saved > watchers.checkpoint_seconds:
                 save()
                 saved = time.monotonic()
         save()
         if any_process(interrupted.is_set()):
-            raise _interrupted(step)
+            watchers.on_pause(step, spent)
+            raise Interrupted(f"step {step:,} is saved; --resume goes on from there")
     return jax.device_get(devices.one(many))
 
 
@@ -201,10 +200,6 @@ def _interruption() -> Iterator[threading.Event]:
 
 def _examples(recommender: Recommender) -> float:
     return recommender.examples_per_epoch / recommender.steps_per_epoch
-
-
-def _interrupted(step: int) -> Interrupted:
-    return Interrupted(f"step {step:,} is saved; --resume goes on from there")
 
 
 def _diverged(step: int, store: Store | None) -> Diverged:
