@@ -21,16 +21,18 @@ def permuted(key: Key[Array, ""], place: Int[Array, "b"], n: int) -> Int[Array, 
     b = -(-n // a)
     # What two rounds leave of the dependence between two places shrinks as 1/b: to below 1e-6 after these.
     count = max(8, 2 * math.ceil(14 / math.log(max(b, 2))))
-    rounds = jax.random.bits(key, (count,), jnp.uint32)
+    rounds = jnp.unstack(jax.random.bits(key, (count,), jnp.uint32))
+    rem, wide, high = jax.lax.rem, jnp.uint32(a), jnp.uint32(b)  # `%` traces what a negative number would need
 
+    @jax.jit
     def once(x: UInt32[Array, "b"]) -> UInt32[Array, "b"]:
-        left, right = x % a, x // a
-        for i in range(count):
+        left, right = rem(x, wide), jax.lax.div(x, wide)
+        for i, key in enumerate(rounds):
             if i % 2 == 0:
-                left = (left + mixed(right ^ rounds[i]) % a) % a
+                left = rem(left + rem(mixed(right ^ key), wide), wide)
             else:
-                right = (right + mixed(left ^ rounds[i]) % b) % b
-        return right * a + left
+                right = rem(right + rem(mixed(left ^ key), high), high)
+        return right * wide + left
 
     x = once(place.astype(jnp.uint32))
     x = jax.lax.while_loop(lambda x: (x >= n).any(), lambda x: jnp.where(x >= n, once(x), x), x)
