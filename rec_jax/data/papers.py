@@ -193,17 +193,18 @@ def _user_lines(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _titles_tsv(path: Path) -> Items:
     """Titles by item id, from a table with a header whose columns are the item, others, 'title' and 'categories'; none
-    where the file is not there."""
+    where the file is not there. InputError: no title among the columns, no row, or a row of another length."""
     if not path.exists():
         return {}
-    header, *lines = (line.split("\t") for line in path.read_text().splitlines())
-    at = header.index("title")
-    categories = header.index("categories") if "categories" in header else None
-
-    def of(row: list[str]) -> tuple[str, int, tuple[str, ...]]:
-        return row[at], 0, tuple(row[categories].split(", ")) if categories and row[categories] else ()
-
-    return {row[0]: of(row) for row in lines if len(row) == len(header)}
+    header = path.read_bytes().partition(b"\n")[0].decode(errors="replace").rstrip("\r").split("\t")
+    if "title" not in header[1:]:
+        raise InputError(f"{path}, line 1: expected columns parted by tabs, the item first, with 'title', got {header}")
+    table = read_delimited(path, "\t", header, header=True).columns
+    categories = table["categories"].tolist() if "categories" in table else [""] * len(table["title"])
+    return {
+        item: (title, 0, tuple(of.split(", ")) if of else ())
+        for item, title, of in zip(table[header[0]].tolist(), table["title"].tolist(), categories)
+    }
 
 
 def _attributes(path: Path) -> Items:

@@ -124,12 +124,8 @@ def check_loss(config: NextItem) -> None:
         raise InputError(f"--temperature {config.temperature}: expected a number above 0")
     if not 0 <= config.calibration <= 1:
         raise InputError(f"--calibration {config.calibration}: expected a number from 0 to 1")
-    if config.negatives_from == "in-batch" and config.negatives_for != "step":
-        raise InputError("--negatives-from in-batch: the whole step has the same ones; add --negatives-for step")
-    if config.exclude_positives and (
-        config.negatives_from != "uniform" or config.negatives_for not in ("event", "user")
-    ):
-        raise InputError("--exclude-positives is for uniform negatives that are drawn for an event or a user")
+    if config.loss != "softmax":  # which draws none
+        _check_negatives(config)
     if config.logq and (config.loss != "sampled-softmax" or config.negatives_from == "uniform"):
         raise InputError(
             "--logq is for --loss sampled-softmax with --negatives-from popularity or in-batch: "
@@ -144,6 +140,18 @@ def check_loss(config: NextItem) -> None:
         raise InputError(f"--bfloat16 is for --loss softmax, not {config.loss}: elsewhere products are few")
     if config.normalised and config.loss in ("bce", "gbce") and config.temperature == 1:
         raise InputError("--normalised: cosines alone cannot tell positives from negatives; add --temperature 0.05")
+
+
+def _check_negatives(config: NextItem) -> None:
+    if config.negatives_from == "in-batch" and config.negatives_for != "step":
+        raise InputError("--negatives-from in-batch: the whole step has the same ones; add --negatives-for step")
+    if config.exclude_positives and (
+        config.negatives_from != "uniform" or config.negatives_for not in ("event", "user")
+    ):
+        raise InputError(
+            f"--negatives-from {config.negatives_from} --negatives-for {config.negatives_for}: known positives are "
+            "left out where negatives are uniform and drawn for an event or a user; add --no-exclude-positives"
+        )
 
 
 def drawer(config: NextItem, data: TrainData) -> Callable[[TrainData, Key[Array, ""], SequenceBatch], Any]:

@@ -7,6 +7,7 @@ A bandit is a frozen bundle of pure functions over n runs side by side; an arm m
 Checked against the formulas in plain Python, brute force and counted draws (tests/policies/test_bandits.py).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -78,12 +79,18 @@ def _never_first(state: Pulls, scores: Float[Array, "n a"]) -> Float[Array, "n a
     return jnp.where(state.pulls == 0, jnp.inf, scores)
 
 
+def _check_amount(name: str, amount: float) -> None:
+    if not 0 <= amount < math.inf:
+        raise InputError(f"{name} {amount}: expected an amount of exploration, at least 0")
+
+
 def epsilon_greedy(arms: int, epsilon: float, decay: float = 0.0) -> Bandit:
     """The best mean, or with chance epsilon a random arm (Sutton and Barto, 2018, Sec. 2.4).
 
     With `decay` c the chance at pull t is min(epsilon, c a / t), which explores less and less (Auer et al., Machine
-    Learning 47, 2002, Sec. 2). InputError: no arm, or a chance outside 0 to 1.
+    Learning 47, 2002, Sec. 2). InputError: no arm, a chance outside 0 to 1, or a decay below 0.
     """
+    _check_amount("decay", decay)
     if not 0 <= epsilon <= 1:
         raise InputError(f"epsilon {epsilon}: expected a chance, from 0 to 1")
 
@@ -102,8 +109,9 @@ def epsilon_greedy(arms: int, epsilon: float, decay: float = 0.0) -> Bandit:
 def ucb1(arms: int, scale: float = 2.0) -> Bandit:
     """mean + sqrt(scale ln t / pulls), each arm once first (Auer et al., Machine Learning 47, 2002, Fig. 1).
 
-    For rewards from 0 to 1. InputError: no arm.
+    For rewards from 0 to 1. InputError: no arm, or a scale below 0.
     """
+    _check_amount("scale", scale)
 
     def choose(state: Pulls, key: Key[Array, ""], context: Any) -> Int[Array, "n"]:
         del context
@@ -118,8 +126,9 @@ def kl_ucb(arms: int, c: float = 0.0) -> Bandit:
     """The largest mean q that is still likely: pulls · KL(mean, q) <= ln t + c ln ln t, with t all pulls so far
     (Garivier and Cappé, COLT 2011, who count the coming one too).
 
-    For rewards from 0 to 1, KL that of Bernoulli variables; by bisection. InputError: no arm.
+    For rewards from 0 to 1, KL that of Bernoulli variables; by bisection. InputError: no arm, or c below 0.
     """
+    _check_amount("c", c)
 
     def choose(state: Pulls, key: Key[Array, ""], context: Any) -> Int[Array, "n"]:
         del context
@@ -201,8 +210,9 @@ def _regressed(state: Linear, arm: Int[Array, "n"], reward: Float[Array, "n"], c
 def lin_ucb(width: int, alpha: float = 1.0, l2: float = 1.0) -> Bandit:
     """θᵀx + alpha sqrt(xᵀ A⁻¹ x) (Li et al., WWW 2010, Algorithm 1, one model for all arms; features tell them apart).
 
-    InputError: no features, or no penalty; when it chooses, features of another width.
+    InputError: no features, no penalty, or alpha below 0; when it chooses, features of another width.
     """
+    _check_amount("alpha", alpha)
 
     def choose(state: Linear, key: Key[Array, ""], context: Float[Array, "n a d"]) -> Int[Array, "n"]:
         check_context(width, context)
@@ -216,8 +226,9 @@ def lin_ucb(width: int, alpha: float = 1.0, l2: float = 1.0) -> Bandit:
 def lin_ts(width: int, scale: float = 1.0, l2: float = 1.0) -> Bandit:
     """θ drawn from N(A⁻¹ b, scale² A⁻¹), then the largest θᵀx (Agrawal and Goyal, ICML 2013, Algorithm 1).
 
-    InputError: no features, or no penalty; when it chooses, features of another width.
+    InputError: no features, no penalty, or a scale below 0; when it chooses, features of another width.
     """
+    _check_amount("scale", scale)
 
     def choose(state: Linear, key: Key[Array, ""], context: Float[Array, "n a d"]) -> Int[Array, "n"]:
         check_context(width, context)

@@ -105,7 +105,10 @@ def train(
     while (done := step_of(state)) < steps:
         state = chunk(state, key, jnp.int32(min(steps - done, every or -(-steps // 10))))
         if not finite(state.params):
-            raise Diverged(f"a parameter became NaN or infinite by step {step_of(state):,}; try a lower learning rate")
+            raise Diverged(
+                f"a parameter became NaN or infinite by step {step_of(state):,}; try a lower learning rate, and see "
+                "that all signals of the reward stay in their declared ranges (`Rewarded.check` with more users)"
+            )
         heard(step_of(state), state)
         if store is not None:
             store.save(step_of(state), jax.device_get(state))

@@ -9,6 +9,7 @@ policy that only counts the next click does not see.
 Checked against RecSim itself: tests/simulate/test_recsim.py.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from rec_jax.errors import InputError
 from rec_jax.simulate.base import Observation, Response, check_slate
 from rec_jax.simulate.choice import ChoiceModel, Proportional, choose
 from rec_jax.simulate.draws import LARGEST, digits, normal, uniform, words_of
@@ -35,7 +37,8 @@ class Users(NamedTuple):
 
 @dataclass(frozen=True)
 class InterestEvolution:
-    """The simulator with RecSim's numbers. Raises InputError for a slate larger than the candidates.
+    """The simulator with RecSim's numbers. InputError: a slate larger than the candidates, or numbers with which no
+    session ends.
 
     A document's quality is drawn when it is shown: a policy never sees it, and candidates are drawn anew at each step.
     """
@@ -63,6 +66,11 @@ class InterestEvolution:
 
     def __post_init__(self) -> None:
         check_slate(self.slate, self.candidates)
+        if not (0 < self.budget < math.inf and 0 < self.video_length < math.inf and self.refund >= 0):
+            raise InputError(
+                f"budget {self.budget}, video_length {self.video_length}, refund {self.refund}: expected minutes above "
+                "0, and a share of at least 0"
+            )
 
     @property
     def ends(self) -> bool:

@@ -32,7 +32,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.errors import InputError
 from rec_jax.simulate.base import Observation, Response, check_slate
-from rec_jax.simulate.choice import choose
+from rec_jax.simulate.choice import CERTAIN, choose
 from rec_jax.simulate.draws import uniform, weighted_distinct
 from rec_jax.simulate.fitting import Fitted
 
@@ -194,6 +194,7 @@ class LoggedUsers:
         """The choice model that a platform would assume: odds of a click at a place looked at as often as the average
         one, against 1 for none. Exact for slates of one; where there are more, the true chances depend on places."""
         chance = self.appeal * float(self.examination.mean()) * self.like(self.predicted(observation))
+        chance = jnp.minimum(chance, CERTAIN)
         return chance / (1 - chance), jnp.ones(len(chance))
 
     def like(self, score: Float[Array, "*s"]) -> Float[Array, "*s"]:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from rec_jax.errors import InputError
 from rec_jax.simulate.base import Observation, Response, check_slate
 from rec_jax.simulate.draws import normal, uniform
 
@@ -30,7 +31,9 @@ class Users(NamedTuple):
 
 @dataclass(frozen=True)
 class LongTermSatisfaction:
-    """The simulator with RecSim's numbers. Raises InputError for a slate larger than the candidates."""
+    """The simulator with RecSim's numbers. InputError: a slate larger than the candidates, an exposure that never
+    fades, or no document to be shown.
+    """
 
     candidates: int = 10
     slate: int = 2
@@ -47,6 +50,11 @@ class LongTermSatisfaction:
 
     def __post_init__(self) -> None:
         check_slate(self.slate, self.candidates)
+        if not 0 <= self.memory_discount < 1 or self.budget < 1:
+            raise InputError(
+                f"memory_discount {self.memory_discount}, budget {self.budget}: expected a share below 1, and at least "
+                "one document"
+            )
 
     @property
     def user_width(self) -> int:

@@ -251,6 +251,9 @@ def test_s3rec_format(tmp_path: Path) -> None:
         ("Log_item2attributes.json", '{"5": ["x"]}', "item 5: expected a list of whole numbers, got ..x"),
         ("Log_item2attributes.json", "[1]", "expected an object of lists"),
         ("Log_item2attributes.json", "{", "Log_item2attributes.json"),
+        ("Log_titles.tsv", "", "Log_titles.tsv, line 1: expected columns parted by tabs, the item first, with 'title'"),
+        ("Log_titles.tsv", "item\tname\n5\tFive\n", "line 1: expected columns parted by tabs, .* got .'item', 'name'"),
+        ("Log_titles.tsv", "item\ttitle\n5\tFive\n7\n", "line 3: expected 2 fields .item, title. parted by"),
     ],
 )
 def test_s3rec_format_names_what_is_wrong(tmp_path: Path, file: str, text: str, message: str) -> None:

@@ -254,8 +254,8 @@ def test_a_drawn_window_holds_the_ends_of_a_history_too() -> None:
     ("options", "message"),
     [
         ({"negatives": 0}, "--negatives 0: at least 1"),
-        ({"exclude_positives": True, "negatives_for": "step"}, "--exclude-positives is for uniform"),
-        ({"exclude_positives": True, "negatives_for": "place"}, "--exclude-positives is for uniform"),
+        ({"exclude_positives": True, "negatives_for": "step"}, "--negatives-for step: .* add --no-exclude-positives"),
+        ({"exclude_positives": True, "negatives_for": "place"}, "--negatives-for place: .* add --no-exclude-positives"),
         ({"negatives_from": "in-batch"}, "--negatives-from in-batch: the whole step has the same ones"),
         (
             {

@@ -174,6 +174,11 @@ def asked(bandit: Bandit) -> Bandit:
     [
         (lambda: bandits.ucb1(0), "arms 0"),
         (lambda: bandits.epsilon_greedy(2, 1.5), "epsilon 1.5"),
+        (lambda: bandits.epsilon_greedy(2, 0.1, -1.0), "decay -1.0: expected an amount of exploration"),
+        (lambda: bandits.ucb1(2, -1.0), "scale -1.0"),
+        (lambda: bandits.kl_ucb(2, -1.0), "c -1.0"),
+        (lambda: bandits.lin_ucb(2, -1.0), "alpha -1.0"),
+        (lambda: bandits.lin_ts(2, -1.0), "scale -1.0"),
         (lambda: bandits.thompson(2, (0.0, 1.0)), "prior"),
         (lambda: bandits.lin_ucb(3, l2=0.0), "l2 0.0"),
         (lambda: asked(bandits.lin_ucb(3)), "context of width 2: the rule was made for features of width 3"),
