@@ -28,6 +28,7 @@ from rec_jax.tracking.weights_and_biases import Tracker
 from rec_jax.train.devices import Devices, is_writer, select
 from rec_jax.train.update import make_update
 from rec_jax.training import (
+    CHOICES,
     REFIT,
     Prepared,
     Session,
@@ -125,9 +126,7 @@ def _result(session: Session, scorer: Scorer, found: dict[str, Any], times: dict
         return dict(before)
     began = time.monotonic()
     scores = score(experiment, scorer, problem, runtime)
-    refit = RunDir(directory.path / REFIT).seconds()
-    seconds = {name: value + refit[name] for name, value in directory.seconds().items()}
-    times = {**times, **seconds, "test_seconds": time.monotonic() - began}
+    times = {**times, **_all_seconds(session, directory), "test_seconds": time.monotonic() - began}
     times["total_seconds"] = times["load_seconds"] + times["fit_seconds"] + times["test_seconds"]
     result = {
         "name": experiment.name,
@@ -155,6 +154,16 @@ def _result(session: Session, scorer: Scorer, found: dict[str, Any], times: dict
             np.savez_compressed(file, **flat)
         write_json(directory.result, result)
     return result
+
+
+def _all_seconds(session: Session, directory: RunDir) -> dict[str, float]:
+    """Seconds of training and validation over all sessions: of the run, of its refit, and of the training in which
+    validation chose for all seeds, which counts with the seed that it had."""
+    folders = [directory.path, directory.path / REFIT]
+    if session.experiment.protocol.choice_seed == session.experiment.seed:
+        folders.append(session.runtime.runs / CHOICES / session.experiment.name)
+    found = [RunDir(folder).seconds() for folder in folders]
+    return {name: sum(of[name] for of in found) for name in found[0]}
 
 
 def check(experiment: Experiment, runtime: Runtime) -> None:

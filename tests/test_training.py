@@ -101,14 +101,22 @@ def test_one_seed_chooses_the_epochs_of_all(csv: Path, tmp_path: Path) -> None:
     """Seed 2 trains for as many epochs as seed 1's validation chose, which is done once, pre-training included."""
     base = small_experiment(csv, "neumf")
     architecture = dataclasses.replace(base.architecture, pretrain_epochs=3)
-    first, second = (
+    results = [
         run(
             chosen_by_one_seed(csv, seed, architecture=architecture),
             quick(tmp_path / f"seed-{seed}", runs=tmp_path),
-        ).result["training"]
+        ).result
         for seed in (1, 2)
-    )
+    ]
+    first, second = (result["training"] for result in results)
     assert second == first | {"chosen_with_seed": 1}
+    (choosing,) = (tmp_path / "choices").glob("neumf-*-s1")
+    for result, others in zip(results, ([choosing], [])):
+        took = [
+            RunDir(of).seconds()["train_seconds"] for of in (*others, tmp_path / f"seed-{result['seed']}" / "refit")
+        ]
+        assert min(took) > 0
+        assert result["times"]["train_seconds"] == pytest.approx(sum(took))
     alone = small_experiment(csv, "neumf", epochs=4, architecture=architecture)
     chosen = run(alone, quick(tmp_path / "alone")).result["training"]
     assert chosen["best_epoch"] == first["best_epoch"]
