@@ -286,6 +286,7 @@ def script(argv: Sequence[str]) -> None:
         _placed(experiment.agent, world, options.devices)
     config = {"experiment": to_json(experiment), "devices": options.devices}
     make_folder(folder)
+    before = read_json(folder / "result.json")["test_scored"] if (folder / "result.json").exists() else 0
     tracker = Tracker(options.wandb, options.wandb_project, folder, experiment.name, config, experiment.hash)
 
     def told(scores: dict[str, float]) -> None:
@@ -297,6 +298,7 @@ def script(argv: Sequence[str]) -> None:
         result, _ = run(experiment, told, folder, options.devices)
         of = result["metrics"][RULE]
         tracker.summarise({f"test/{name}": estimate["mean"] for name, estimate in of.items()})
+    result["test_scored"] += before
     write_json(folder / "result.json", result)
     table = Table("policy", "return", "quality", "length", title=f"{experiment.test_users:,} test users")
     table.add_row(experiment.policy, *(f"{e['mean']:.3f} ({e['low']:.3f}–{e['high']:.3f})" for e in of.values()))

@@ -89,6 +89,9 @@ def test_the_command_writes_a_result(tmp_path: Path, capsys: pytest.CaptureFixtu
     stored = json.loads(path.read_text())
     assert stored["metrics"][RULE]["return"]["low"] < stored["metrics"][RULE]["return"]["high"]
     assert "40 test users" in capsys.readouterr().out
+    assert stored["test_scored"] == 1
+    policy.script(["interest", "--test-users", "40", "--runs", str(tmp_path), "--wandb", "off", "--resume"])
+    assert json.loads(path.read_text())["test_scored"] == 2
     with pytest.raises(InputError, match="holds a run already; continue it with --resume"):
         policy.script(["interest", "--test-users", "40", "--runs", str(tmp_path)])
     with pytest.raises(InputError, match="users 32 cannot be shared evenly by 3 devices"):
