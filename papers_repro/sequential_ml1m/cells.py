@@ -37,7 +37,8 @@ def trained(model: str, data: str = "ml-1m-sasrec", rules: tuple[str, ...] = RUL
 
 
 def falling(experiment: Experiment) -> Experiment:
-    """The same under a learning rate that rises for 200 steps, and falls to 0 by the last epoch along a cosine."""
+    """The same under a learning rate that rises for 200 steps, and then falls along a cosine, which would reach 0 as
+    many steps after the last epoch."""
     rate = replace(experiment.optimization, warmup_steps=200, decay="cosine", decay_epochs=experiment.epochs)
     return replace(experiment, optimization=rate)
 
@@ -68,6 +69,9 @@ def cells() -> list[Cell]:
         Cell("hstu-place", trained("hstu", loss=of_place, **all_epochs), 3, True, minutes=20),
         Cell("hstu-refit", replace(hstu, protocol=with_valid), minutes=20),
         Cell("sasrec-bce-64", trained("sasrec", patience=20, **small), minutes=15),
+        Cell(
+            "sasrec-gbce", trained("sasrec", loss=registry.experiment("gsasrec").loss, patience=20, **small), minutes=30
+        ),
         Cell("sasrec-sampled", sampled, minutes=12),
         Cell("sasrec-sampled-place", trained("sasrec", loss=of_place, **all_epochs), minutes=20),
         Cell("gsasrec", trained("gsasrec", tied=False, epochs=200, patience=40), minutes=150),

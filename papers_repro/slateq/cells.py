@@ -30,8 +30,10 @@ def cells() -> list[Cell]:
             found.append(Cell(f"{name}{after}", experiment, 5, True, minutes=1))
         none = PolicyExperiment("QL-OT-OS", NONE, choice=choice)  # type: ignore[arg-type]
         far = PolicyExperiment("QL-OT-OS", FAR, choice=choice)  # type: ignore[arg-type]
+        near = PolicyExperiment("QL-OT-OS", NEAR, choice=choice)  # type: ignore[arg-type]
         known = PolicyExperiment("QL-OT-OS", NEAR, choice=choice, known_budget=True)  # type: ignore[arg-type]
         found.append(Cell(f"QL-OT-OS-none{after}", none, 5, True, minutes=1))
         found.append(Cell(f"QL-OT-OS-far{after}", far, 5, True, minutes=1))
+        found.append(Cell(f"QL-OT-OS-near{after}", near, 5, True, minutes=1))
         found.append(Cell(f"QL-OT-OS-far-budget{after}", known, 5, True, minutes=1))
     return found
