@@ -7,9 +7,10 @@ In interest_exploration a user would rather have one topic or the other, and not
 clicks. A bandit of each user's own chooses the topic, whose best documents are shown first, for `--steps` steps; 'by
 quality' shows the best documents of all, and learns nothing. Regret is what was lost in expectation: the chance of a
 click with the best slate there was, less that of the slate shown, added up. Drawn are regret by step, and regret at the
-end by how much is explored; intervals are 95 % over users. Where users share a bandit, as a cluster or all of them,
-what one clicks the others need not find out: a cluster is of those who would rather have the same topic, who were
-known to be alike beforehand.
+end by how much is explored; intervals are 95 % over users. Where users share a bandit, what one clicks the others need
+not find out: all of a group share one, or those of it who would rather have the same topic, who were known to be alike
+beforehand. Users of a group all follow what its bandit came to believe, so that intervals of these are over groups
+(Student's t).
 
 By default both topics are made as well. With RecSim's own numbers (`--world recsim`) the topic that is made better is
 about as good as the other even for those who would rather have that, so that quality alone loses less than a bandit of
@@ -32,6 +33,7 @@ from rich.table import Table
 from experiments.cli import main, parse_options
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
+from rec_jax.evaluate.significance import Interval, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies import bandits
 from rec_jax.policies.bandits import Bandit
@@ -58,6 +60,8 @@ class Options:
     """Users, each with a bandit of its own."""
     steps: int = 500
     """Steps of each user."""
+    groups: int = 20
+    """Groups of users, where bandits are shared: none learns from another group."""
     slate: int = 2
     """Documents shown."""
     world: Literal["even", "recsim"] = "even"
@@ -79,10 +83,10 @@ def rules(arms: int, n: int) -> dict[str, dict[str, Bandit]]:
     }
 
 
-def clusters(users: Users) -> dict[str, Int[np.ndarray, "n"]]:
-    """Who shares a bandit, by name: those with the same favourite topic, or all."""
-    favourite = np.asarray(users.affinity).argmax(axis=1)
-    return {"favourite topic": favourite, "all": np.zeros_like(favourite)}
+def clusters(users: Users, group: Int[np.ndarray, "n"]) -> dict[str, Int[np.ndarray, "n"]]:
+    """Who of a group shares a bandit, by name: those with the same favourite topic, or all."""
+    affinity = np.asarray(users.affinity)
+    return {"favourite topic": group * affinity.shape[1] + affinity.argmax(axis=1), "all": group}
 
 
 class Course(NamedTuple):
@@ -125,28 +129,45 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     marks = np.unique(np.linspace(1, options.steps, 25).astype(int)) - 1
     found: dict[str, dict[str, Any]] = {}
 
-    def play(family: str, amount: str, bandit: Bandit, cluster: Int[np.ndarray, "n"]) -> None:
+    def play(
+        family: str,
+        amount: str,
+        bandit: Bandit,
+        cluster: Int[np.ndarray, "n"],
+        told_of: Callable[[dict[str, np.ndarray]], Mapping[str, Any]],
+    ) -> None:
         told(f"{family} {amount}".strip())
         sessions = jax.jit(partial(course, world, bandit, cluster=cluster, steps=options.steps))
         regret, clicks = (np.asarray(x, np.float64) for x in sessions(key=key))
         bandit.check(clicks)
-        per_user = {str(mark + 1): regret[:, mark] for mark in marks}
-        curve = {at: [e.mean, e.low, e.high] for at, e in intervals(per_user, 1000).items()}
-        found.setdefault(family, {})[amount] = {"curve": curve, "clicks": float(clicks.mean())}
+        curve = told_of({str(mark + 1): regret[:, mark] for mark in marks})
+        found.setdefault(family, {})[amount] = {
+            "curve": {at: [e.mean, e.low, e.high] for at, e in curve.items()},
+            "clicks": float(clicks.mean()),
+        }
 
+    alone = np.arange(options.users)
     for family, of_family in rules(world.topics, options.users).items():
         for amount, bandit in of_family.items():
-            play(family, amount, bandit, np.arange(options.users))
-    for name, cluster in clusters(first(world, key, options.users)).items():
-        play(SHARED, name, bandits.thompson(world.topics), cluster)
+            play(family, amount, bandit, alone, lambda per_user: intervals(per_user, 1000))
+    group = alone % options.groups
+    for name, cluster in clusters(first(world, key, options.users), group).items():
+        play(SHARED, name, bandits.thompson(world.topics), cluster, partial(over_groups, group))
     settings = {
         "world": options.world,
         "users": options.users,
         "steps": options.steps,
+        "groups": options.groups,
         "slate": options.slate,
         "seed": options.seed,
     }
     return {"rules": found, **settings, "code": code, "machine": machine(len(jax.devices()))}
+
+
+def over_groups(group: Int[np.ndarray, "n"], per_user: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, Interval]:
+    """Mean and interval over groups of the mean over a group's users, by name."""
+    sizes = np.bincount(group)
+    return {name: seed_interval(np.bincount(group, of) / sizes) for name, of in per_user.items()}
 
 
 def at_the_end(of: Mapping[str, Any]) -> list[float]:
@@ -191,6 +212,8 @@ def script(argv: Sequence[str]) -> None:
     options = parse_options(Options, argv, "python -m experiments.explore", __doc__)
     if min(options.users, options.steps) < 2:
         raise InputError(f"--users {options.users} --steps {options.steps}: at least 2 are needed")
+    if not 2 <= options.groups <= options.users // 2:
+        raise InputError(f"--groups {options.groups}: expected from 2 to half of {options.users} users")
     console = Console()
     with console.status("playing") as status:
         record = run(options, lambda name: status.update(name))

@@ -12,8 +12,9 @@ films come equally often. So the result shows how the rules compare on real rewa
 The Open Bandit Dataset's uniform log needs no such estimate, but holds 46 clicks in 10,000 rounds: the table shows that
 the intervals of all rules are then as wide as everything between them.
 
-Drawn are the share of rewards by the films shown, and the rewards lost at the end, beside always showing the film that
-is best in the log, by how much is explored. Intervals are 95 % over passes, each a bootstrap resample of the log. The
+Drawn are the rewards lost, beside always showing the film that is best in the log, and the share of rewards, by the
+films shown; and what was lost in the end, by how much is explored. Intervals are 95 % over passes, each a bootstrap
+resample of the log. The
 price of an amount is what it lost more than the best amount of the same rule in the same pass; which that is, every
 second pass tells, and the others what it is worth.
 """
@@ -225,8 +226,9 @@ def at_the_end(of: Mapping[str, Any], what: str = "lost") -> list[float]:
 
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
-    """The share of rewards by films shown, of each family's best and of epsilon's ends; what was lost by amount."""
-    with picture(path, (11, 4.2), 1, 2) as (figure, (left, right)):
+    """What was lost, and the share of rewards, by films shown, of each family's best and of epsilon's ends; what was
+    lost in the end by amount."""
+    with picture(path, (15, 4.2), 1, 3) as (figure, (lost, left, right)):
         films_, shown = record["films"], {}
         for family, of_family in films_["rules"].items():
             amount = min(of_family, key=lambda name: at_the_end(of_family[name])[0])
@@ -235,10 +237,12 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
         for amount in (min(epsilon, key=float), max(epsilon, key=float)):
             shown.setdefault(f"epsilon-greedy {amount}", epsilon[amount])
         for number, (name, of) in enumerate(shown.items()):
-            mean, low, high = np.array(list(of["share"].values())).T
-            at = [int(mark) for mark in of["share"]]
-            left.plot(at, mean, label=name, color=f"C{number}")
-            left.fill_between(at, low, high, color=f"C{number}", alpha=0.1, linewidth=0)
+            for axes, what in ((lost, "lost"), (left, "share")):
+                mean, low, high = np.array(list(of[what].values())).T
+                at = [int(mark) for mark in of[what]]
+                axes.plot(at, mean, label=name, color=f"C{number}")
+                axes.fill_between(at, low, high, color=f"C{number}", alpha=0.1, linewidth=0)
+        lost.set(xlabel="films shown", ylabel="likes lost beside the best film", title="regret: the best of each rule")
         left.axhline(films_["best"], color="0.5", linestyle=":", linewidth=1)
         left.set(xlabel="films shown", ylabel=f"share liked ({LIKED:g} stars or more)", title="the best of each rule")
         left.legend(frameon=False, fontsize=7)

@@ -12,6 +12,10 @@ where there are several; tests are paired over sessions (Holm over all of them),
 t interval over seeds does not hold 0 either. A session in which some seed had no click has no share of likes, and is
 left out of that test.
 
+Among the candidates are items that the user has in train. A recommender was never asked for those and ranks them low;
+the simulator's users like them as ever, and popularity shows them: set beside it, recommenders earn too little here. It
+concerns RL and the same model alone alike.
+
 The simulator's users like what a matrix factorisation of the log says they do: how far that holds, the page of
 `experiments.logged_users` tells.
 """

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.benchmarks import ease, evaluate, ials, peers, tables, train_slateq
+from experiments.benchmarks import ease, evaluate, ials, peers, tables, train_sequence, train_slateq
 from experiments.benchmarks.ials import Run
 from rec_jax.data import fetch
 from rec_jax.errors import InputError
+from rec_jax.models.sasrec import SASRecConfig
+from rec_jax.objectives.next_item import NextItem
 
 
 def test_ials_is_tuned_and_timed(
@@ -128,6 +130,37 @@ def test_the_tables_models_are_timed(
     assert three["seconds"] == pytest.approx(three["epoch_seconds"][0] / 3)
     with pytest.raises(InputError, match="expected the start of neumf-8, dense"):
         tables.script(["--only", "svd"])
+
+
+def test_sequences_are_timed_and_the_race_ends_at_its_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent(name: str, folder: Path) -> None:
+        raise InputError(f"{folder}: no {name}")
+
+    small = SASRecConfig(width=8, max_length=10)
+    monkeypatch.setattr(train_sequence, "load", absent)
+    monkeypatch.setattr(train_sequence, "share_cores", lambda devices: None)
+    monkeypatch.setattr(train_sequence, "in_a_process", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(train_sequence, "USERS", 256)
+    monkeypatch.setattr(train_sequence, "CASES", {"BCE": {"architecture": small, "loss": NextItem()}})
+    monkeypatch.setattr(train_sequence, "RACE", small)
+    train_sequence.script(["--peer", "none", "--epochs", "2", "--target", "0", "--out", str(tmp_path / "record.json")])
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert (record["data"], record["users"], record["items"]) == ("random items", 256, train_sequence.ITEMS)
+    (row,) = record["rows"]
+    assert len(row["epoch_seconds"]) == 2
+    assert row["peak_bytes"] > 2**20
+    of = record["races"]["rec_jax"]
+    assert len(of["ndcg"]) == 1  # the first epoch reaches a target of 0
+    assert of["seconds"] == of["epoch_seconds"][0] > 0
+    assert "s until NDCG@10 0" in capsys.readouterr().out
+    assert train_sequence.reached({"ndcg": [0.1, 0.2, 0.3], "epoch_seconds": [5.0, 1.0, 1.0]}, 0.2) == 6.0
+    assert train_sequence.reached({"ndcg": [0.1], "epoch_seconds": [5.0]}, 0.2) is None
+    shown = train_sequence.cells_of(row | {"epoch_seconds": [2.0, 1.0, 6.0], "pytorch": {"epoch_seconds": [8.0]}})
+    assert (shown[1], shown[-1]) == ("2.0 (1.0–6.0)", "4.0")
+    with pytest.raises(InputError, match="--epochs 0"):
+        train_sequence.script(["--epochs", "0"])
 
 
 def test_slateq_is_trained_and_held_against_the_paper(

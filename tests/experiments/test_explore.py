@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments import explore
 from experiments.explore import Options, at_the_end, course
@@ -52,3 +53,20 @@ def test_too_few_are_refused() -> None:
     assert Options().users >= 2
     with pytest.raises(InputError, match="--users 1"):
         explore.script(["--users", "1"])
+    with pytest.raises(InputError, match="--groups 6: expected from 2 to half of 10 users"):
+        explore.script(["--users", "10", "--groups", "6"])
+
+
+def test_users_who_share_a_bandit_are_of_one_group_and_count_as_one() -> None:
+    world, group = InterestExploration(), np.arange(60) % 4
+    users = explore.first(world, jax.random.key(0), 60)
+    shared = explore.clusters(users, group)
+    favourite = np.asarray(users.affinity).argmax(axis=1)
+    assert len(set(zip(shared["favourite topic"], group, favourite))) == len(set(shared["favourite topic"]))
+    np.testing.assert_array_equal(shared["all"], group)
+    values = np.random.default_rng(0).random(60) + group  # users of a group are alike
+    found = explore.over_groups(group, {"1": values})["1"]
+    means = [values[group == each].mean() for each in range(4)]
+    half = stats.t.ppf(0.975, 3) * np.std(means, ddof=1) / 2
+    assert found.mean == pytest.approx(np.mean(means))
+    assert (found.low, found.high) == pytest.approx((np.mean(means) - half, np.mean(means) + half))
