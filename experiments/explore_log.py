@@ -14,9 +14,8 @@ the intervals of all rules are then as wide as everything between them.
 
 Drawn are the rewards lost, beside always showing the film that is best in the log, and the share of rewards, by the
 films shown; and what was lost in the end, by how much is explored. Intervals are 95 % over passes, each a bootstrap
-resample of the log. The
-price of an amount is what it lost more than the best amount of the same rule in the same pass; which that is, every
-second pass tells, and the others what it is worth.
+resample of the log. The price of an amount is what it lost more than the best amount of the same rule in the same
+pass; which that is, every second pass tells, and the others what it is worth.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -243,7 +243,7 @@ def train_slateq(record: dict[str, Any]) -> str:
             "",
             f"SlateQ's policies from nothing, {record['rows'][0]['steps']:,} steps of users each, compilation and a "
             f"score on validation users included; {record['machine']['cores']} cores. Returns are of one training "
-            "each, on the test users of [the table](papers_repro/slateq/README.md), which has five. "
+            "each, on the test users of [the table](papers_repro/slateq/README.md), which has several. "
             "`python -m experiments.benchmarks.train_slateq`; record: "
             "[train_slateq.json](experiments/records/train_slateq.json).",
         ]

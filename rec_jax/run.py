@@ -28,11 +28,11 @@ from rec_jax.tracking.weights_and_biases import Tracker
 from rec_jax.train.devices import Devices, is_writer, select
 from rec_jax.train.update import make_update
 from rec_jax.training import (
-    CHOICES,
     REFIT,
     Prepared,
     Session,
     Show,
+    chooser,
     fit_baseline,
     open_directory,
     prepared,
@@ -159,10 +159,12 @@ def _result(session: Session, scorer: Scorer, found: dict[str, Any], times: dict
 def _all_seconds(session: Session, directory: RunDir) -> dict[str, float]:
     """Seconds of training and validation over all sessions: of the run, of its refit, and of the training in which
     validation chose for all seeds, which counts with the seed that it had."""
-    folders = [directory.path, directory.path / REFIT]
+    folders = [directory, RunDir(directory.path / REFIT)]
     if session.experiment.protocol.choice_seed == session.experiment.seed:
-        folders.append(session.runtime.runs / CHOICES / session.experiment.name)
-    found = [RunDir(folder).seconds() for folder in folders]
+        shared = chooser(session, session.experiment).directory
+        assert shared is not None
+        folders.append(shared)
+    found = [folder.seconds() for folder in folders]
     return {name: sum(of[name] for of in found) for name in found[0]}
 
 

@@ -215,7 +215,7 @@ def train(session: Session, start: Prepared, choice: Choice | None = None) -> Tr
         return Trained(state.best_params, state.best_extra, choice, [])
     if protocol.choice_seed and choice is None:
         session = dataclasses.replace(session, runtime=dataclasses.replace(session.runtime, resume=True))
-        choosing = _choosing(session, session.experiment)
+        choosing = chooser(session, session.experiment)
         start = start if choosing.experiment == session.experiment else prepared(choosing)
         with _alone(choosing):
             open_directory(choosing)
@@ -233,7 +233,7 @@ def train(session: Session, start: Prepared, choice: Choice | None = None) -> Tr
     return Trained(state.best_params, state.best_extra, choice, _trace(again))
 
 
-def _choosing(session: Session, experiment: Experiment) -> Session:
+def chooser(session: Session, experiment: Experiment) -> Session:
     """The training in which validation chooses for all seeds of an experiment, in a folder that they share."""
     experiment = dataclasses.replace(experiment, seed=experiment.protocol.choice_seed)
     directory = RunDir(session.runtime.runs / CHOICES / experiment.name) if session.directory else None
@@ -375,7 +375,7 @@ def _pretrain(session: Session, choice: Choice | None) -> tuple[Any, dict[str, i
     for part in pretraining_parts(session.experiment):
         if choice is None:
             shared = part.protocol.refit and part.protocol.choice_seed
-            stage = _choosing(session, part) if shared else session.inside(f"pretrain-{part.model}", experiment=part)
+            stage = chooser(session, part) if shared else session.inside(f"pretrain-{part.model}", experiment=part)
             with _alone(stage):
                 open_directory(stage)
                 state, of_part = _validated(stage, prepared(stage))

@@ -1,10 +1,10 @@
 """Seconds until SlateQ's policies have learnt from 300,000 steps of users, as the paper's did, and what they earn then.
 
-    python -m experiments.benchmarks.train_slateq                (about 2 minutes on 2 cores)
+    python -m experiments.benchmarks.train_slateq                (2 to 4 minutes on 2 cores)
 
 Policies are those of the paper's table (`papers_repro/slateq`) under the logit choice model, each trained from nothing
 in a process of its own: imports are not counted, compilation and one score on 2,000 validation users are. The return is
-that of the table's test users, scored when the clock has stopped; the table has five trainings of each. RecSim's own
+that of the table's test users, scored when the clock has stopped; the table has several trainings of each. RecSim's own
 agent stands on TensorFlow 1, which installs on no Python that is still maintained, so that there is no peer.
 """
 

@@ -27,11 +27,11 @@ def permuted(key: Key[Array, ""], place: Int[Array, "b"], n: int) -> Int[Array, 
     @jax.jit
     def once(x: UInt32[Array, "b"]) -> UInt32[Array, "b"]:
         left, right = rem(x, wide), jax.lax.div(x, wide)
-        for i, key in enumerate(rounds):
+        for i, word in enumerate(rounds):
             if i % 2 == 0:
-                left = rem(left + rem(mixed(right ^ key), wide), wide)
+                left = rem(left + rem(mixed(right ^ word), wide), wide)
             else:
-                right = rem(right + rem(mixed(left ^ key), high), high)
+                right = rem(right + rem(mixed(left ^ word), high), high)
         return right * wide + left
 
     x = once(place.astype(jnp.uint32))

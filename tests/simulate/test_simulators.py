@@ -193,11 +193,9 @@ def test_bad_settings_are_refused() -> None:
         InterestEvolution(slate=11)
     with pytest.raises(InputError, match="slate 0"):
         LongTermSatisfaction(slate=0)
-    for given in ({"budget": float("inf")}, {"budget": 0.0}, {"video_length": 0.0}, {"refund": -0.1}):
-        with pytest.raises(
-            InputError, match=f"{next(iter(given))} {next(iter(given.values()))}.*expected minutes above 0"
-        ):
-            InterestEvolution(**given)
+    for name, value in (("budget", float("inf")), ("budget", 0.0), ("video_length", 0.0), ("refund", -0.1)):
+        with pytest.raises(InputError, match=f"{name} {value}.*expected minutes above 0"):
+            InterestEvolution(**{name: value})
     for given in ({"memory_discount": 1.0}, {"budget": 0}):
         with pytest.raises(InputError, match="expected a share below 1, and at least one document"):
             LongTermSatisfaction(**given)
