@@ -12,9 +12,8 @@ where there are several; tests are paired over sessions (Holm over all of them),
 t interval over seeds does not hold 0 either. A session in which some seed had no click has no share of likes, and is
 left out of that test.
 
-Among the candidates are items that the user has in train. A recommender was never asked for those and ranks them low;
-the simulator's users like them as ever, and popularity shows them: set beside it, recommenders earn too little here. It
-concerns RL and the same model alone alike.
+Candidates are what a user does not have in train and did not click in the session (`Unseen`): a recommender was never
+asked for the others.
 
 The simulator's users like what a matrix factorisation of the log says they do: how far that holds, the page of
 `experiments.logged_users` tells.
@@ -49,6 +48,7 @@ from rec_jax.simulate.by_item import ByItem, read
 from rec_jax.simulate.episodes import Act, many_episodes
 from rec_jax.simulate.fitting import Fit, fit
 from rec_jax.simulate.logged_users import LoggedUsers
+from rec_jax.simulate.unseen import Unseen
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.plots import picture
 from rec_jax.tracking.tables import MARKS
@@ -66,6 +66,10 @@ class Options:
     """Folder where its runs lie."""
     sessions: int = 4096
     """Simulated sessions, the same users for every policy."""
+    candidates: int = 20
+    """Documents to choose from at each step."""
+    budget: int = 50
+    """Steps of a session at most."""
     data_dir: Path = DEFAULT_FOLDER
     """Folder of the data sets."""
     out: Path | None = None
@@ -99,7 +103,9 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
     first = load(next(iter(folders.values()))[0], options.data_dir)
     dataset = first.problem.dataset
     fitted, _ = fit(dataset, Fit(resamples=200))
-    users = LoggedUsers(fitted)
+    train = first.problem.split.train
+    users = LoggedUsers(fitted, options.candidates, budget=options.budget)
+    unseen = Unseen(users, train)
     found: dict[str, list[dict[str, np.ndarray]]] = {}
     fixed: dict[str, Act] = {
         "random": partial(random_slates, k=users.slate),
@@ -108,12 +114,12 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
     }
     for name, act in fixed.items():
         told(name)
-        found[name] = [values(users, act, None, options.sessions)]
+        found[name] = [values(unseen, act, None, options.sessions)]
     everyone = np.arange(dataset.n_users, dtype=np.int32)
     for name, of in folders.items():
         told(name)
         saved = [load(folder, options.data_dir) for folder in of]
-        world = ByItem(users, Histories.of(first.problem.split.train, dataset.n_users).last(everyone, _reads(saved))[0])
+        world = ByItem(unseen, Histories.of(train, dataset.n_users).last(everyone, _reads(saved))[0])
         # One program for all seeds: their scorers differ in the cache alone.
         act = shown_by(saved[0].scorer, read, users.slate)
         found[name] = [values(world, act, one.scorer.cache, options.sessions) for one in saved]
@@ -121,6 +127,8 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
     return {
         "data": given["data"],
         "sessions": options.sessions,
+        "candidates": options.candidates,
+        "budget": options.budget,
         "seeds": given["seeds"],
         "values": {name: {m: _told(e) for m, e in intervals(of, 2000).items()} for name, of in means.items()},
         "by_seed": {

@@ -1,7 +1,7 @@
 """Fitted users shown to a policy as a recommender knows them: by their place in the log, their histories and item ids.
 
 For policies that score items by their ids (`rec_jax.policies.trained`), as those learnt from the same log do. What a
-user clicks in a session joins the history, as events join a log.
+user clicks in a session joins the history, as events join a log; what a user has had is no candidate (`Unseen`).
 
 Checked against a list in Python (tests/simulate/test_by_item.py).
 """
@@ -17,13 +17,13 @@ from jaxtyping import Array, Int, Key
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query
 from rec_jax.simulate.base import Around, Observation, Response
-from rec_jax.simulate.logged_users import LoggedUsers, Users
+from rec_jax.simulate.unseen import Offered, Unseen, clicked_item
 
 
 class Readers(NamedTuple):
     """The users, and what each has done."""
 
-    users: Users
+    offered: Offered
     items: Int[Array, "n t"]
     """The last items, the earliest first, -1 past the end."""
 
@@ -36,11 +36,11 @@ class ByItem(Around):
     histories of other users.
     """
 
-    simulator: LoggedUsers
+    simulator: Unseen
     histories: Int[np.ndarray, "u t"]
 
     def __post_init__(self) -> None:
-        users = len(self.simulator.fitted.user)
+        users = len(self.simulator.simulator.fitted.user)
         if len(self.histories) != users:
             raise InputError(f"histories of {len(self.histories):,} users: the simulator has {users:,}")
 
@@ -56,27 +56,26 @@ class ByItem(Around):
 
     def reset(self, key: Key[Array, ""], n: int) -> Readers:
         """Users with their histories in the log."""
-        users = self.simulator.reset(key, n)
-        return Readers(users, jnp.asarray(self.histories)[users.who])
+        offered = self.simulator.reset(key, n)
+        return Readers(offered, jnp.asarray(self.histories)[offered.users.who])
 
     def observe(self, state: Readers) -> Observation:
         """Ids alone."""
-        users = state.users
+        users = state.offered.users
         numbers = (of.astype(jnp.float32)[..., None] for of in (users.who, users.items, state.items))
         user, documents, history = numbers
         return Observation(user, documents, history, (state.items >= 0).sum(axis=1))
 
     def step(self, key: Key[Array, ""], state: Readers, slates: Int[Array, "n k"]) -> tuple[Readers, Response]:
         """The simulator's step; the clicked item joins the history, and the earliest leaves it where it is full."""
-        after, response = self.simulator.step(key, state.users, slates)
-        shown = jnp.take_along_axis(state.users.items, slates, axis=1)
-        item = jnp.where(response.clicked, shown, 0).sum(axis=1)
+        after, response = self.simulator.step(key, state.offered, slates)
+        item = clicked_item(state.offered.users, slates, response)
         length = state.items.shape[1]
         count = (state.items >= 0).sum(axis=1)
         moved = jnp.where((count == length)[:, None], jnp.roll(state.items, -1, axis=1), state.items)
         here = jax.nn.one_hot(jnp.minimum(count, length - 1), length, dtype=bool)
         joined = jnp.where(here, item[:, None], moved)
-        return Readers(after, jnp.where(response.clicked.any(axis=1)[:, None], joined, state.items)), response
+        return Readers(after, jnp.where(item[:, None] >= 0, joined, state.items)), response
 
 
 def read(seen: Observation) -> tuple[Query, Int[Array, "n c"]]:

@@ -1,6 +1,7 @@
 """Random numbers made from the words of one block: one call of the generator a step, not one a quantity."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -65,25 +66,60 @@ def _ascending(numbers: list[Array]) -> list[Array]:
 def weighted_distinct(bits: UInt32[Array, "n k"], chances: Float[Array, "m"]) -> Int[Array, "n k"]:
     """k different whole numbers a row, below m: each drawn in proportion to `chances` among those that are left.
 
-    `chances` sum to 1 and none is 0; k is at most m. A number is found on the line of those left, which is the whole
-    line with the pieces of those taken cut out.
+    `chances` sum to 1 and none is 0; k is at most m.
     """
-    n, k = bits.shape
-    size = len(chances)
     ends = jnp.cumsum(chances)
     starts = jnp.append(ends - chances, jnp.inf)  # the last: of none taken yet
     pieces = jnp.append(chances, 0.0)
+    return _off_the_line(
+        bits,
+        len(chances),
+        ends[-1],
+        lambda taken: (starts[taken], pieces[taken]),
+        lambda mark: jnp.searchsorted(ends, mark, side="right"),
+    )
+
+
+def distinct_of_lines(bits: UInt32[Array, "n k"], ends: Int[Array, "n m"]) -> Int[Array, "n k"]:
+    """k different whole numbers a row, below m, each row by chances of its own: `ends` are the running sums of whole
+    weights, at most 2^24 in all.
+
+    What weighs 0 is never drawn, since no sum of whole numbers is rounded; at least k of a row weigh more.
+    """
+    size = ends.shape[1]
+
+    def piece(taken: Int[Array, "n k"]) -> tuple[Array, Array]:
+        at = jnp.take_along_axis(ends, jnp.minimum(taken, size - 1), axis=1)
+        before = jnp.take_along_axis(ends, jnp.maximum(taken - 1, 0), axis=1)
+        start = jnp.where(taken > 0, before, 0)
+        none = taken == size
+        return jnp.where(none, jnp.iinfo(ends.dtype).max, start), jnp.where(none, 0, at - start)
+
+    find = jax.vmap(lambda line, mark: jnp.searchsorted(line, mark, side="right"))
+    return _off_the_line(bits, size, ends[:, -1], piece, lambda mark: find(ends, mark))
+
+
+def _off_the_line(
+    bits: UInt32[Array, "n k"],
+    size: int,
+    total: Array,
+    piece: Callable[[Array], tuple[Array, Array]],
+    find: Callable[[Array], Array],
+) -> Int[Array, "n k"]:
+    """Numbers are found on the line of those left: the whole line, `total` long, with the pieces of those taken cut
+    out. `piece` of numbers: where they start and how long they are; of `size`, which is none: beyond all, and 0.
+    """
+    n, k = bits.shape
 
     def draw(taken: Int[Array, "n k"], at: tuple[Array, Array]) -> tuple[Array, Array]:
         place, word = at
-        ordered = jnp.sort(taken, axis=1)
-        cut = pieces[ordered]
+        start, cut = piece(jnp.sort(taken, axis=1))
         before = jnp.cumsum(cut, axis=1)
-        mark = uniform(word) * (ends[-1] - before[:, -1])
+        mark = (uniform(word) * (total - before[:, -1])).astype(total.dtype)
         # A piece is passed where the mark lies beyond its start, which the pieces cut before it have moved down.
-        passed = mark[:, None] >= starts[ordered] - (before - cut)
+        passed = mark[:, None] >= start - (before - cut)
         mark = mark + jnp.where(passed, cut, 0).sum(axis=1)
-        found = jnp.minimum(jnp.searchsorted(ends, mark, side="right"), size - 1).astype(jnp.int32)
+        found = jnp.minimum(find(mark), size - 1).astype(jnp.int32)
         return jnp.where(jnp.arange(k) == place, found[:, None], taken), found
 
     first = jnp.full((n, k), size, jnp.int32)

@@ -41,7 +41,7 @@ def test_the_script_keeps_values_by_seed_and_shows_their_spread(
     offline_rl.script(given)
     out = tmp_path / "out"
     of_runs = ["--record", str(out / "record.json"), "--runs", str(tmp_path / "runs")]
-    offline_rl_value.script([*of_runs, "--sessions", "64"])
+    offline_rl_value.script([*of_runs, "--sessions", "64", "--candidates", "7", "--budget", "5"])
     record = json.loads((out / "value.json").read_text())
     for name, of in record["by_seed"].items():
         for metric, seeds in of.items():

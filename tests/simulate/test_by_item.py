@@ -1,5 +1,7 @@
 """Users by their ids and histories, against a list in Python."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,9 +9,12 @@ import pytest
 from rec_jax.errors import InputError
 from rec_jax.policies.fixed import random_slates
 from rec_jax.simulate.by_item import ByItem, read
+from rec_jax.simulate.unseen import Unseen
 from tests.simulate.test_logged_users import FITTED, USERS, WORLD
+from tests.simulate.test_unseen import log
 
 T = 4
+OFFERED = Unseen(dataclasses.replace(WORLD, budget=10), log())
 
 
 def histories() -> np.ndarray:
@@ -22,24 +27,24 @@ def histories() -> np.ndarray:
 
 
 def test_what_is_clicked_joins_the_history() -> None:
-    world, n, steps = ByItem(WORLD, histories()), 32, 6
+    world, n, steps = ByItem(OFFERED, histories()), 32, 6
     state = world.reset(jax.random.key(0), n)
-    done = [[int(i) for i in histories()[who] if i >= 0] for who in np.asarray(state.users.who)]
-    step, own, observe, clicks = jax.jit(world.step), jax.jit(WORLD.step), jax.jit(world.observe), 0
+    done = [[int(i) for i in histories()[who] if i >= 0] for who in np.asarray(state.offered.users.who)]
+    step, own, observe, clicks = jax.jit(world.step), jax.jit(OFFERED.step), jax.jit(world.observe), 0
     for t in range(steps):
         seen = observe(state)
         query, items = read(seen)
-        np.testing.assert_array_equal(query.user, state.users.who)
-        np.testing.assert_array_equal(items, state.users.items)
+        np.testing.assert_array_equal(query.user, state.offered.users.who)
+        np.testing.assert_array_equal(items, state.offered.users.items)
         for user in range(n):
             last = done[user][-T:]
             assert np.asarray(query.history[user]).tolist() == last + [-1] * (T - len(last))
             assert int(seen.events[user]) == len(last)  # type: ignore[index]
         slates = random_slates(None, jax.random.key(t), seen, WORLD.slate)
-        users = state.users
+        offered = state.offered
         state, response = step(jax.random.key(100 + t), state, slates)
-        same, _ = own(jax.random.key(100 + t), users, slates)
-        jax.tree.map(np.testing.assert_array_equal, state.users, same)
+        same, _ = own(jax.random.key(100 + t), offered, slates)
+        jax.tree.map(np.testing.assert_array_equal, state.offered, same)
         for user, place in zip(*np.nonzero(np.asarray(response.clicked))):
             done[user].append(int(items[user, slates[user, place]]))
             clicks += 1
@@ -48,8 +53,8 @@ def test_what_is_clicked_joins_the_history() -> None:
 
 def test_histories_of_other_users_are_refused() -> None:
     with pytest.raises(InputError, match="histories of 2 users: the simulator has 9"):
-        ByItem(WORLD, np.full((2, T), -1, np.int32))
-    world = ByItem(WORLD, histories())
+        ByItem(OFFERED, np.full((2, T), -1, np.int32))
+    world = ByItem(OFFERED, histories())
     seen = world.observe(world.reset(jax.random.key(0), 3))
     assert seen.documents.shape == (3, WORLD.candidates, world.document_width)
     assert seen.user.shape == (3, world.user_width)
