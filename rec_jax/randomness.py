@@ -11,7 +11,12 @@ from jaxtyping import Key, UInt32
 
 def device_key(seed: int, purpose: str) -> Key[Array, ""]:
     """The typed key of one purpose ("init", "train", …); epoch and step are folded in where it is used."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
+    return _folded(np.int64(seed), np.uint32(zlib.crc32(purpose.encode())))
+
+
+@jax.jit
+def _folded(seed: Array, purpose: Array) -> Key[Array, ""]:
+    return jax.random.fold_in(jax.random.key(seed), purpose)
 
 
 def host_rng(seed: int, purpose: str) -> np.random.Generator:

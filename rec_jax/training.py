@@ -135,7 +135,8 @@ def build_for(experiment: Experiment, data: TrainData, batch_size: int) -> Recom
 
 def scorer_of(experiment: Experiment, recommender: Recommender, params: Any, extra: Any) -> Scorer:
     """The trained recommender as evaluation sees it."""
-    cache = jax.jit(recommender.prepare)(params, extra)
+    # On a device of their own accord, or what is compiled for those of a training would not serve those of a file.
+    cache = jax.jit(recommender.prepare)(*jax.device_put((params, extra), jax.local_devices()[0]))
 
     def folded(log: Interactions, n_users: int) -> Scorer:
         if not registry.MODELS[experiment.model].module.user_tables:  # type: ignore[attr-defined]

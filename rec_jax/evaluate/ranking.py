@@ -53,7 +53,7 @@ def rank(scorer: Scorer, questions: Questions) -> Ranks:
         keys.insert(0, np.minimum(questions.known.lengths(questions.user), scorer.reads))
     order = np.lexsort(keys)
     check_shape(scorer, len(questions.excluded))
-    excluded = jnp.asarray(questions.excluded)
+    excluded = jax.device_put(questions.excluded)
 
     def batch(start: int) -> tuple[np.ndarray, ...]:
         rows = order[start : start + b].tolist()
@@ -108,7 +108,7 @@ def in_blocks(
 
 def check_shape(scorer: Scorer, n_items: int) -> None:
     """InputError: the scores of two users over the catalogue, or of three candidates each, have another shape."""
-    query, ids = blank_query(scorer, 2), jnp.zeros((2, 3), jnp.int32)
+    query, ids = blank_query(scorer, 2), np.zeros((2, 3), np.int32)
     for function, arguments, expected in (
         (scorer.scores, (query,), (2, n_items)),
         (scorer.score_candidates, (query, ids), (2, 3)),
@@ -130,7 +130,7 @@ def _pad(rows: Sequence[np.ndarray], width: int | None = None) -> Array:
     out = np.full((len(rows), width), -1, np.int32)
     for place, row in enumerate(rows):
         out[place, : len(row)] = row
-    return jnp.asarray(out)
+    return jax.device_put(out)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
@@ -37,12 +36,12 @@ class Query:
         few shapes are compiled. InputError: what users did is not known.
         """
         if reads == 0:
-            return cls(jnp.asarray(user), jnp.asarray(context_of(time)))
+            return jax.device_put(cls(user, context_of(time)))
         if known is None:
             raise InputError("the recommender reads what users did before, and that is not known here")
         longest = int(known.lengths(user).max(initial=1))
         items, times = known.last(user, min(reads, power_of_two(longest)))
-        return cls(jnp.asarray(user), jnp.asarray(context_of(time)), jnp.asarray(items), jnp.asarray(times))
+        return jax.device_put(cls(user, context_of(time), items, times))
 
 
 def power_of_two(n: int) -> int:

@@ -44,18 +44,20 @@ class TrainData:
         pairs = np.unique(log.user.astype(np.int64) * n_items + log.item)
         start = np.searchsorted(pairs, np.arange(n_users + 1) * n_items)
         events_start = log.by_user(n_users)
-        return cls(
-            user=jnp.asarray(log.user),
-            item=jnp.asarray(log.item),
-            rating=jnp.asarray(log.rating),
-            time=jnp.asarray(seconds32(log.time)),
-            start=jnp.asarray(events_start, jnp.int32),
-            readers=jnp.asarray(np.flatnonzero(np.diff(events_start) >= 2), jnp.int32),
-            positives=jnp.asarray(pairs % n_items, jnp.int32),
-            positives_start=jnp.asarray(start, jnp.int32),
+        found = cls(
+            user=log.user,
+            item=log.item,
+            rating=log.rating,
+            time=seconds32(log.time),
+            start=events_start.astype(np.int32),
+            readers=np.flatnonzero(np.diff(events_start) >= 2).astype(np.int32),
+            positives=(pairs % n_items).astype(np.int32),
+            positives_start=start.astype(np.int32),
             n_users=n_users,
             n_items=n_items,
         )
+        # Not jnp.asarray of each, which compiles a program for every length there is.
+        return jax.device_put(found)
 
     def digest(self) -> str:
         """The same for the same content, and for no other."""

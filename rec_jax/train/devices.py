@@ -47,7 +47,12 @@ class Devices:
     @staticmethod
     def one(tree: Any) -> Any:
         """The first local device's copy (an array that spans processes cannot be indexed, so its shard is taken)."""
-        return jax.tree.map(lambda x: x.addressable_data(0).reshape(x.shape[1:]), tree)
+        return _unstacked(jax.tree.map(lambda x: x.addressable_data(0), tree))
+
+    @staticmethod
+    def host(tree: Any) -> Any:
+        """The same in the host's memory, which no launch can give away."""
+        return jax.tree.map(lambda x: np.array(np.asarray(x.addressable_data(0))[0]), tree)
 
     def _mapped(self, function: Callable[..., Any], replicated: tuple[bool, ...], donate: tuple[int, ...]) -> Any:
         axes = tuple(0 if is_replicated else None for is_replicated in replicated)
@@ -65,6 +70,12 @@ def _launched(
 
 def _second(_: Any, tree: Any) -> Any:
     return tree
+
+
+@jax.jit
+def _unstacked(tree: Any) -> Any:
+    # One program a tree, not one a leaf.
+    return jax.tree.map(lambda x: x.reshape(x.shape[1:]), tree)
 
 
 def connect(coordinator: str | None, processes: int, process_id: int) -> None:

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key
 
 from rec_jax.config import Stopping
@@ -126,14 +125,14 @@ def fit(
 
     def save() -> None:
         if watchers.store is not None and is_writer():
-            watchers.store.save(step, jax.device_get(devices.one(many)))
+            watchers.store.save(step, devices.host(many))
 
     with _interruption() as interrupted:
         while step < plan.epochs * steps_per_epoch and not (plan.patience and stale >= plan.patience):
             steps = min(int(agree(chunk_steps)), steps_per_epoch - step % steps_per_epoch)
             began = time.monotonic()
-            many = chunk(many, everywhere, key, jnp.int32(steps))
-            loss_sum, bad_step = jax.device_get(devices.one((many.loss_sum, many.bad_step)))
+            many = chunk(many, everywhere, key, np.int32(steps))
+            loss_sum, bad_step = devices.host((many.loss_sum, many.bad_step))
             seconds = time.monotonic() - began
             step, spent = step + steps, spent + seconds
             if bad_step >= 0:
@@ -160,8 +159,8 @@ def fit(
                         valid = float(agree(found[plan.stopping.metric]))
                         value = sign * valid
                 if value is not None:
-                    many = keep(many, jnp.float32(value), jnp.int32(epoch))
-                    stale = int(devices.one(many.stale))
+                    many = keep(many, np.float32(value), np.int32(epoch))
+                    stale = int(devices.host(many.stale))
                 watchers.on_epoch(Epoch(epoch, step, metrics, timings))
                 spent, began_at = 0.0, step
             share = step / (plan.epochs * steps_per_epoch)
@@ -175,7 +174,7 @@ def fit(
         if any_process(interrupted.is_set()):
             watchers.on_pause(step, spent)
             raise Interrupted(f"step {step:,} is saved; --resume goes on from there")
-    return jax.device_get(devices.one(many))
+    return devices.host(many)
 
 
 @contextmanager

@@ -37,8 +37,9 @@ class TrainState:
     stale: Leaf  # int32
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def create(params: Any, extra: Any, update: Update) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step; one program, where its leaves would be one each."""
     return TrainState(
         step=jnp.int32(0),
         params=params,
