@@ -17,7 +17,7 @@ step, most where nothing is clicked, least after a like; who has none left, or h
 
 From the log: liking, and of boredom and drift what the log shows of them (`Fitted`). Declared: how places are looked
 at, appeal, patience, which candidates there are. No log without places can tell these. Candidates may be items that the
-user of the log has rated: who comes has that user's taste, and no past.
+user of the log has rated: who comes has that user's taste, and no past (`unseen.py` gives them theirs).
 
 Checked against the formulas in plain Python (tests/simulate/test_logged_users.py).
 """
