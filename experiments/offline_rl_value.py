@@ -1,7 +1,7 @@
 """What recommenders learnt from a log earn as policies, where the truth is known: users fitted to the same log.
 
     python -m experiments.offline_rl                         (first: trains what is judged here, and keeps its runs)
-    python -m experiments.offline_rl_value                   (about 10 minutes on one core)
+    python -m experiments.offline_rl_value                   (about a quarter of an hour on one core)
 
 Every system and seed of a record of `experiments.offline_rl` is read back from its run and shows `LoggedUsers` its best
 documents of those there are, reading the user's history in train and what was clicked since. Beside them stand random

@@ -282,9 +282,7 @@ def offline_rl(record: dict[str, Any]) -> str:
         f"{record['conclusion']} In the fitted users, of comparisons with the same model alone (return, clicks a "
         f"slate, likes a click) {brought(False)} where ratings are rewards, {brought(True)} where all rewards are 1, "
         f"{over}. "
-        f"The best of the recommenders there, {most}, earns {beside} than popularity, which is no fair comparison: "
-        "among the candidates are items of the user's own history, which recommenders rank low and these users like as "
-        "ever. "
+        f"The best of the recommenders there, {most}, earns {beside} than popularity. "
         "[Table](experiments/records/offline_rl/table.md), "
         "[record](experiments/records/offline_rl/record.json), [value](experiments/records/offline_rl/value.json).",
     ]
