@@ -18,8 +18,8 @@ drift, hidden from every policy). Of a user's sessions, and then over users:
 
 Slates are top-k by default, in the order of chance of a click times worth: SlateQ's optimal slates (`--policy
 QL-OT-OS`) are best for users who look at all places alike, and these look at the first most. That top-k is better was
-first seen under another split of the users (`--seed 1`). After that they were split anew, and nothing was
-chosen on those who test now.
+first seen under another split of the users (`--seed 1`). After that they were split anew, and nothing was chosen on
+those who test now.
 
 Intervals are of a bootstrap over users, of values averaged over sessions and seeds. Tests are paired by user (Holm over
 all of them), and a difference counts where Welch's t interval over seeds does not hold 0 either. Every seed trains

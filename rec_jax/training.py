@@ -135,7 +135,7 @@ def build_for(experiment: Experiment, data: TrainData, batch_size: int) -> Recom
 
 def scorer_of(experiment: Experiment, recommender: Recommender, params: Any, extra: Any) -> Scorer:
     """The trained recommender as evaluation sees it."""
-    # On a device of their own accord, or what is compiled for those of a training would not serve those of a file.
+    # Put on a device, as those of a training are: what is compiled for the ones then serves those of a file too.
     cache = jax.jit(recommender.prepare)(*jax.device_put((params, extra), jax.local_devices()[0]))
 
     def folded(log: Interactions, n_users: int) -> Scorer:
