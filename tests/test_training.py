@@ -192,6 +192,7 @@ def test_a_run_compiles_few_programs_and_one_that_differs_in_seed_alone_none(csv
         if event == "/jax/core/compile/backend_compile_duration":
             compiled.append(event)
 
+    jax.clear_caches()  # other tests have run the same
     jax.monitoring.register_event_duration_secs_listener(hear)
     try:
         run(small_experiment(csv, "neumf", seed=1), quick(tmp_path / "1"))
