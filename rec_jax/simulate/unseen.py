@@ -99,5 +99,6 @@ class Unseen(Around):
 
 def clicked_item(users: Users, slates: Int[Array, "n k"], response: Response) -> Int[Array, "n"]:
     """The item that each user clicked, -1 for none."""
-    shown = jnp.take_along_axis(users.items, slates, axis=1)
-    return jnp.where(response.clicked, shown + 1, 0).sum(axis=1) - 1
+    place = response.place(slates)
+    item = jnp.take_along_axis(users.items, jnp.maximum(place, 0)[:, None], axis=1)[:, 0]
+    return jnp.where(place >= 0, item, -1)
