@@ -11,6 +11,7 @@ from papers_repro.kinds import KINDS, kind_of
 from papers_repro.mf_revisited.cells import DIMENSIONS
 from papers_repro.paper import cells, names, read
 from papers_repro.records import counted
+from papers_repro.standing import standing
 from papers_repro.verdicts import traces_of
 from rec_jax.config import Runtime
 from rec_jax.data.registry import DATASETS
@@ -76,6 +77,16 @@ def test_the_test_split_was_scored_once_but_for_traces(paper: str) -> None:
             assert bool(traced) == cell.experiment.protocol.trace_test
             again = cell.experiment.protocol.refit
             assert record["protocol"]["trained_on"] == ("train and validation" if again else "train")
+
+
+def test_slateq_s_table_is_near_what_comes_of_the_proportional_choice() -> None:
+    of = standing("slateq")
+    returns = {name: line.chosen["return"].mean for name, line in of.lines.items()}
+    published = {name: cell.values["return"] for name, cell in of.published.items()}
+    away = {name: abs(returns[f"{name}-proportional"] / value - 1) for name, value in published.items()}
+    assert max(away.values()) < 0.01
+    assert max(away[f"QL-{name}"] for name in ("GT-GS", "OT-GS", "OT-OS")) < 0.0025
+    assert all(abs(returns[n] / published[n] - 1) < away[n] for n in ("random", "MYOP-TS", "MYOP-GS"))
 
 
 @pytest.mark.parametrize("factors", [8, 16, 32, 64])
