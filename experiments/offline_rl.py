@@ -185,7 +185,7 @@ def line(found: System, parts: Sequence[Part], seen: Sequence[dict[str, np.ndarr
         "reward_of_a_hit": values["reward@10"]["mean"] / hits if hits > 0 else None,
         "tuning": found.tuning,
         "experiment": to_json(found.experiment),
-        "fit_seconds": [p.result["times"]["fit_seconds"] for p in parts],
+        "fit_seconds": [p.fit_seconds for p in parts],
         "epochs": [p.result["training"]["best_epoch"] for p in parts],
         "commits": sorted({str(p.result["code"]["commit"]) for p in parts}),
         "differs_from_commit": any(p.result["code"]["differs_from_commit"] for p in parts),

@@ -4,7 +4,8 @@
     python -m experiments.tune neumf --data ml-100k --trials 20            (about 5 minutes on 2 cores)
 
 Every flag of `experiments.train` is one here: what is not tuned is as given. The space is the registry's. Every
-trial is a line of trials.jsonl; called again, the search goes on where it ended.
+trial is a line of trials.jsonl; called again, the search goes on where it ended. The best trial's training is left in
+--runs: `train --resume` scores it without training it again.
 """
 
 import shlex
@@ -47,11 +48,11 @@ def script(argv: Sequence[str]) -> None:
         )
 
     found = tune(experiment, runtime.trials, problem, folder, runtime, told=told)
-    report(console, found, folder)
+    report(console, found, folder, runtime.runs)
 
 
-def report(console: Console, found: Tuned, folder: Path) -> None:
-    """The best setting, and the command that trains with it."""
+def report(console: Console, found: Tuned, folder: Path, runs: Path) -> None:
+    """The best setting, and the command that trains with it, or goes on with what is in `runs` of it."""
     record = found.record
     table = Table("hyper-parameter", "best", "space")
     for path, given in record["space"].items():
@@ -63,6 +64,8 @@ def report(console: Console, found: Tuned, folder: Path) -> None:
         for path, value in record["best"]["changes"].items()
         for word in (f"--{path.rpartition('.')[2].replace('_', '-')}", str(value))
     ]
+    if (runs / found.experiment.name).exists():
+        flags.append("--resume")
     console.print(
         f"{record['metric']} {record['best']['value']:.4f} on validation ({record['rule']}), defaults "
         f"{record['default_value'] or float('nan'):.4f}; {record['trials']} trials in {record['seconds']:.0f} s\n"

@@ -49,6 +49,12 @@ class Part:
     per_user: dict[str, np.ndarray]
     reused: bool
 
+    @property
+    def fit_seconds(self) -> float:
+        """Of training and validation, in all sessions of the run and in the trial that it may have been."""
+        times: dict[str, float] = self.result["times"]
+        return max(times["fit_seconds"], times["train_seconds"] + times["valid_seconds"])
+
 
 def system(name: str, base: Experiment, common: str = "") -> System:
     """'ease', or 'ials:factors=192,reg=0.007' for hyper-parameters that are given and not tuned.
@@ -185,7 +191,7 @@ def summary(
             "epochs": [p.result["training"].get("best_epoch") for p in parts],
             "stopped_by": [p.result["training"].get("stopped_by") for p in parts],
             "experiment": to_json(found.experiment),
-            "fit_seconds": float(np.mean([p.result["times"]["fit_seconds"] for p in parts])),
+            "fit_seconds": float(np.mean([p.fit_seconds for p in parts])),
             "test_scored": [p.result["test_scored"] for p in parts],
             "commits": sorted({str(p.result["code"]["commit"]) for p in parts}),
             "differs_from_commit": any(p.result["code"]["differs_from_commit"] for p in parts),

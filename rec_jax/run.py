@@ -248,4 +248,8 @@ def _tracker(session: Session) -> Tracker:
     config = {"experiment": to_json(experiment), "runtime": to_json(runtime)}
     mode, directory = runtime.wandb if is_writer() else "off", session.directory
     assert directory is not None
-    return Tracker(mode, runtime.wandb_project, directory.path, experiment.name, config, experiment.hash)
+    tracker = Tracker(mode, runtime.wandb_project, directory.path, experiment.name, config, experiment.hash)
+    if tracker.new:  # of a run that goes on, the epochs that nobody followed
+        for step, values in directory.epochs().items():
+            tracker.log(step, values)
+    return tracker

@@ -2,12 +2,15 @@
 
 The search is optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011). Its random state is a
 function of the seed and the trial's number, and every finished trial is a line of `trials.jsonl`, so that a search
-which was cut off goes on as if it had not been.
+which was cut off goes on as if it had not been: within a trial, too, where a model is trained. The best trial's
+training is kept, and becomes the run of its setting.
 """
 
+import contextlib
 import dataclasses
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +24,17 @@ from rec_jax.problem import Problem
 from rec_jax.randomness import host_rng
 from rec_jax.run import check
 from rec_jax.space import Choice, Range, Real, Whole
-from rec_jax.train.devices import select
-from rec_jax.training import Session, Show, fit_baseline, prepared, train
+from rec_jax.tracking.rundir import RunDir
+from rec_jax.train.devices import is_writer, select
+from rec_jax.training import Session, Show, fit_baseline, open_directory, prepared, train
 
 if TYPE_CHECKING:
     import optuna
 
 RANDOM_TRIALS = 6
 """Trials drawn at random, the first of all (the defaults) among them, before the estimator has something to go by."""
+TRIALS = "trials"
+"""Folder, inside a search's, of the trainings of the trial that is made and of the best one so far."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ def tune(
 
     A trial is fitted on the train events and valued by `experiment.stopping`'s metric and rule on validation; the
     test split is never asked. `folder` keeps what was found; a search of the same experiment goes on in it. A trial
-    that diverges or whose setting is not possible counts as a trial.
+    that diverges or whose setting is not possible counts as a trial. The best trial's training is left in the folder
+    of runs, as one that has yet to be scored, where a run of it would be the same training and there is none.
     InputError: the folder holds a search of something else, or no trial succeeded.
     """
     check(experiment, runtime)
@@ -76,18 +83,21 @@ def tune(
     budget = trials if space else 1
     for number in range(len(done), budget):
         changes = _ask(space, plain, done, number)
-        trial = _try(changed(plain, changes), changes, number, problem, runtime, show)
+        directory = RunDir(folder / TRIALS / str(number))
+        trial = _try(changed(plain, changes), changes, number, problem, runtime, show, directory)
         append_line(path, dataclasses.asdict(trial))
         done.append(trial)
+        _remove_others(folder / TRIALS, _best(plain, done))
         told(trial)
     used = done[:budget]
-    good = [t for t in used if t.value is not None]
-    if not good:
+    best = _best(plain, used)
+    if best is None:
         raise InputError(f"{folder}: none of {len(used)} trials of {experiment.model} succeeded ({used[0].error})")
-    best = (min if lower_is_better(plain) else max)(good, key=lambda t: t.value or 0.0)
+    chosen = changed(experiment, best.changes)
+    _hand_over(folder / TRIALS / str(best.number), changed(plain, best.changes), chosen, runtime.runs)
     record = {
         "trials": len(used),
-        "failed": len(used) - len(good),
+        "failed": sum(t.value is None for t in used),
         "seconds": sum(t.seconds for t in used),
         "metric": plain.stopping.metric,
         "rule": plain.stopping.rule,
@@ -96,8 +106,36 @@ def tune(
         "default_value": used[0].value,
         "space": {name: to_json(r) for name, r in space.items()},
     }
-    write_json(folder / "best.json", {**record, "experiment": to_json(changed(experiment, best.changes))})
-    return Tuned(changed(experiment, best.changes), record)
+    write_json(folder / "best.json", {**record, "experiment": to_json(chosen)})
+    return Tuned(chosen, record)
+
+
+def _best(experiment: Experiment, trials: Sequence[Trial]) -> Trial | None:
+    """None where all failed."""
+    good = [t for t in trials if t.value is not None]
+    return (min if lower_is_better(experiment) else max)(good, key=lambda t: t.value or 0.0) if good else None
+
+
+def _remove_others(trainings: Path, best: Trial | None) -> None:
+    """Keep the best trial's training alone."""
+    if is_writer() and trainings.exists():
+        for path in trainings.iterdir():
+            if best is None or path.name != str(best.number):
+                shutil.rmtree(path)
+
+
+def _hand_over(training: Path, tried: Experiment, chosen: Experiment, runs: Path) -> None:
+    """The training becomes the run of `chosen`, which is not trained again then; or it goes, where it is no such run
+    (one that is refitted is trained in another way), or such a run is there.
+    """
+    if not is_writer():
+        return
+    place = runs / chosen.name
+    if training.exists() and tried == chosen and not place.exists():
+        make_folder(runs)
+        with contextlib.suppress(OSError):  # on another disk, where moving could leave half of it
+            training.rename(place)
+    shutil.rmtree(training.parent, ignore_errors=True)
 
 
 def searched(experiment: Experiment) -> Experiment:
@@ -158,9 +196,16 @@ def _distribution(given: Range) -> "optuna.distributions.BaseDistribution":
 
 
 def _try(
-    experiment: Experiment, changes: dict[str, Any], number: int, problem: Problem, runtime: Runtime, show: Show
+    experiment: Experiment,
+    changes: dict[str, Any],
+    number: int,
+    problem: Problem,
+    runtime: Runtime,
+    show: Show,
+    directory: RunDir,
 ) -> Trial:
-    began, epochs = time.monotonic(), None
+    """`directory` is that of its training, which goes on where it was cut off."""
+    before, began, epochs = sum(directory.seconds().values()), time.monotonic(), None
     value: float | None = None
     error: str | None = None
     try:
@@ -170,10 +215,12 @@ def _try(
             value = validate(experiment, scorer, problem)[experiment.stopping.metric]
         else:
             devices = select(runtime.devices, experiment.optimization.batch_size)
-            runtime = dataclasses.replace(runtime, resume=False)
-            session = Session(experiment, runtime, problem, devices, show)
-            choice = train(session, prepared(session)).choice
+            runtime = dataclasses.replace(runtime, run_dir=directory.path, resume=True)
+            session = Session(experiment, runtime, problem, devices, show, directory)
+            start = prepared(session)
+            open_directory(session)
+            choice = train(session, start).choice
             value, epochs = choice.valid, choice.epoch
     except (InputError, UndefinedScore, Diverged) as failure:
         error = str(failure)
-    return Trial(number, changes, value, time.monotonic() - began, epochs, error)
+    return Trial(number, changes, value, before + time.monotonic() - began, epochs, error)

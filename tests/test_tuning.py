@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rec_jax import registry, tuning
+from rec_jax.comparison import System, part
 from rec_jax.config import Experiment, changed, check_numbers, to_json
 from rec_jax.errors import InputError
 from rec_jax.evaluate.metrics import per_user
@@ -16,7 +17,9 @@ from rec_jax.evaluate.ranking import rank
 from rec_jax.files import read_json
 from rec_jax.problem import Problem, pose
 from rec_jax.registry import BASELINES, MODELS, experiment, parse_experiment
+from rec_jax.run import run
 from rec_jax.space import Choice, Real, Whole
+from rec_jax.train.loop import Progress
 from rec_jax.tuning import Trial, tune
 from tests.helpers import quick, small_experiment, write_small_csv
 
@@ -99,6 +102,56 @@ def test_a_trained_model_is_tuned_by_its_best_epoch(csv: Path, tmp_path: Path) -
     assert set(rows(tmp_path / "a")[1]["changes"]) == set(registry.space(base))
     assert found.experiment.protocol == base.protocol
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["best.json", "search.json", "trials.jsonl"]
+
+
+def test_a_trial_that_was_cut_off_goes_on_within_its_training(csv: Path, tmp_path: Path) -> None:
+    base = small_experiment(csv, "mf")
+    problem, runtime = pose(base, tmp_path), quick(tmp_path, runs=tmp_path / "runs", checkpoint_seconds=0.0)
+    made: list[int] = []
+
+    def cut(stage: str, progress: Progress) -> None:
+        if (tmp_path / "a" / "trials" / "1").exists() and progress.epoch == 3:
+            raise KeyboardInterrupt
+
+    whole = tune(base, 2, problem, tmp_path / "whole", runtime)
+    with pytest.raises(KeyboardInterrupt):
+        tune(base, 2, problem, tmp_path / "a", runtime, cut)
+    again = tune(base, 2, problem, tmp_path / "a", runtime, lambda stage, progress: made.append(progress.epoch))
+    assert set(made) <= {3, 4}
+    assert rows(tmp_path / "a") == rows(tmp_path / "whole")
+    assert again.experiment == whole.experiment
+
+
+def test_the_best_trial_s_training_is_the_run_of_its_setting(csv: Path, tmp_path: Path) -> None:
+    base = small_experiment(csv, "mf")
+    problem, runtime = pose(base, tmp_path), quick(tmp_path, runs=tmp_path / "runs")
+    found = tune(base, 3, problem, tmp_path / "a", runtime)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name == found.experiment.name
+    assert not (folder / "result.json").exists()
+    trained = (folder / "metrics.jsonl").read_bytes()
+    epochs: list[int] = []
+    chosen = System("mf", found.experiment)
+    done = part(chosen, base.seed, problem, runtime, lambda stage, progress: epochs.append(progress.epoch))
+    assert epochs == []
+    assert (folder / "metrics.jsonl").read_bytes() == trained
+    alone = run(found.experiment, quick(tmp_path / "alone"), problem).result
+    assert done.result["metrics"] == alone["metrics"]
+    assert done.result["training"] == alone["training"]
+    assert done.result["test_scored"] == 1
+    rest = {"train_seconds": 5.0, "valid_seconds": 2.0}
+    assert dataclasses.replace(done, result={"times": {"fit_seconds": 1.0, **rest}}).fit_seconds == 7
+    assert dataclasses.replace(done, result={"times": {"fit_seconds": 9.0, **rest}}).fit_seconds == 9
+
+
+def test_a_run_that_is_there_or_that_is_refitted_is_left_alone(csv: Path, tmp_path: Path) -> None:
+    base = small_experiment(csv, "mf")
+    problem, runtime = pose(base, tmp_path), quick(tmp_path, runs=tmp_path / "runs")
+    (tmp_path / "runs" / base.name).mkdir(parents=True)
+    for number, given in enumerate((base, changed(base, {"protocol.refit": True}))):
+        tune(given, 1, problem, tmp_path / str(number), runtime)
+        assert not (tmp_path / str(number) / "trials").exists()
+    assert [(path.name, list(path.iterdir())) for path in (tmp_path / "runs").iterdir()] == [(base.name, [])]
 
 
 def test_an_error_is_tuned_downwards(csv: Path, tmp_path: Path) -> None:

@@ -82,6 +82,15 @@ class RunDir:
         """The whole lines of a .jsonl file; a last line cut off by a crash is passed over."""
         return read_lines(path)
 
+    def epochs(self) -> dict[int, dict[str, float]]:
+        """By step: the metrics and times of every epoch."""
+        found: dict[int, dict[str, float]] = {}
+        for row in (*self.rows(self.metrics), *self.rows(self.timings)):
+            if "epoch" in row:
+                values = {name: value for name, value in row.items() if name not in ("epoch", "step")}
+                found[row["step"]] = found.get(row["step"], {}) | values
+        return found
+
     def seconds(self) -> dict[str, float]:
         """Seconds of training and validation, over all sessions of the run."""
         rows = self.rows(self.timings)

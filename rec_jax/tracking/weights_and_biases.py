@@ -21,6 +21,8 @@ class Tracker:
 
     def __init__(self, mode: str, project: str, folder: Path, name: str, config: dict[str, Any], group: str) -> None:
         self._run: Any = None
+        self.new = False
+        """Whether W&B has nothing of this run yet."""
         if mode == "off":
             return
         if mode == "auto":
@@ -29,7 +31,8 @@ class Tracker:
             import wandb
 
             kept = folder / "wandb_id"
-            if not kept.exists():
+            self.new = not kept.exists()
+            if self.new:
                 with atomic(kept) as file:
                     file.write(secrets.token_hex(4).encode())
 

@@ -93,6 +93,18 @@ def test_tune_says_how_to_train_with_what_it_found(tmp_path: Path, capsys: pytes
     assert "trial 3/3" in out
     assert "python -m experiments.train ease" in out
     assert "on validation (full)" in out
+    assert "--resume" not in out  # a baseline's trials leave nothing to go on with
+
+
+def test_train_goes_on_with_the_best_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["mf", *shared(tmp_path), "--epochs", "2", "--batch-size", "64", "--wandb", "off", "--devices", "1"]
+    tune.script([*given, "--trials", "1"])
+    assert capsys.readouterr().out.rstrip().endswith("--resume")
+    (folder,) = [path for path in (tmp_path / "runs").iterdir() if path.name.startswith("mf")]
+    trained = (folder / "timings.jsonl").read_bytes()
+    train([*given, "--resume"])
+    assert (folder / "result.json").exists()
+    assert (folder / "timings.jsonl").read_bytes() == trained
 
 
 def test_auditing_a_run_and_a_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

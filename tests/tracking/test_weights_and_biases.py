@@ -45,6 +45,19 @@ def test_an_offline_run_holds_configuration_and_epochs(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_run_that_is_followed_late_has_its_first_epochs_too(tmp_path: Path) -> None:
+    what = small_experiment(write_small_csv(tmp_path / "log.csv"), "mf")
+    run(dataclasses.replace(what, epochs=2), quick(tmp_path / "run"))
+    outcome = run(what, quick(tmp_path / "run", wandb="offline", resume=True))
+    (file,) = (tmp_path / "run" / "wandb").rglob("*.wandb")
+    logged = history(complete(file))
+    rows = [json.loads(line) for line in (outcome.path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["_step"], row["loss"]) for row in logged] == [(row["step"], row["loss"]) for row in rows]
+    assert len(rows) == 4
+    assert all("train_seconds" in row for row in logged)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_wandb_failing_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
