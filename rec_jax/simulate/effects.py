@@ -23,7 +23,6 @@ Checked against loops, a general optimiser with a column a user, and on worlds w
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -72,15 +71,18 @@ def remembered(
 ) -> Float[np.ndarray, "m w"]:
     """What each event's user remembers just before it: the running mean of rows, those that do not count as zeros.
     Every event makes what was before it fade, whether it counts or not, as every click does in `LoggedUsers`."""
-    found, rate = np.zeros_like(rows), 1 / memory
-    for first, end in pairwise(starts):
-        held = np.zeros(rows.shape[1])
-        before, moment = held, None
-        for at in range(first, end):
-            if moment is None or log.time[at] != moment or moment == 0:  # a time of 0 is unknown
-                before, moment = held, log.time[at]
-            found[at] = before
-            held = (1 - rate) * held + rate * counts[at] * rows[at]
+    found, rate, lengths = np.zeros_like(rows), 1 / memory, np.diff(starts)
+    new = np.ones(len(rows), bool)  # whether an event is of another moment than the one before it
+    new[1:] = (log.time[1:] != log.time[:-1]) | (log.time[:-1] == 0)  # a time of 0 is unknown
+    new[starts[:-1][lengths > 0]] = True
+    # All users take their first event, then all their second: the longest histories first, and those that end leave.
+    firsts, ends = starts[:-1][np.argsort(-lengths, kind="stable")], np.sort(lengths)
+    held, before = np.zeros((2, len(lengths), rows.shape[1]))
+    for place in range(lengths.max(initial=0)):
+        active = len(lengths) - int(np.searchsorted(ends, place, side="right"))
+        at, held, before = firsts[:active] + place, held[:active], before[:active]
+        found[at] = before = np.where(new[at][:, None], held, before)
+        held = (1 - rate) * held + rate * counts[at][:, None] * rows[at]
     return found
 
 
@@ -129,6 +131,10 @@ def fixed_logit(
         each = log_expit(edges[level + 1] - eta) + log_expit(eta - edges[level])
         return float(each.sum() - PENALTY / 2 * (own**2).sum())
 
+    def by_user(values: np.ndarray) -> np.ndarray:
+        """Sums [u, c] of the users' rows."""
+        return np.stack([np.bincount(owner, of, users) for of in values.T], axis=1)
+
     reached = likelihood(found, own)
     for turn in range(ROUNDS):
         eta = scale.slope * score + x @ found + own[owner]
@@ -136,11 +142,8 @@ def fixed_logit(
         pull, weight = upper + lower - 1, upper * (1 - upper) + lower * (1 - lower)
         mass = np.bincount(owner, weight, users) + PENALTY
         force = np.bincount(owner, pull, users) - PENALTY * own
-        moved, gradient = np.zeros((2, users, width))
-        information = np.zeros((users, width, width))
-        np.add.at(moved, owner, weight[:, None] * x)
-        np.add.at(gradient, owner, pull[:, None] * x)
-        np.add.at(information, owner, weight[:, None, None] * x[:, :, None] * x[:, None, :])
+        moved, gradient = (by_user(of[:, None] * x) for of in (weight, pull))
+        information = np.stack([by_user(weight[:, None] * x[:, [i]] * x) for i in range(width)], axis=1)
         information -= moved[:, :, None] * moved[:, None, :] / mass[:, None, None]
         gradient -= moved * (force / mass)[:, None]
         total = information.sum(axis=0)

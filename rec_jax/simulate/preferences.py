@@ -87,10 +87,15 @@ def _rows(ids: np.ndarray, n: int) -> list[np.ndarray]:
 def _regress(
     own: np.ndarray, other: np.ndarray, rows: list[np.ndarray], to: np.ndarray, rating: np.ndarray, penalty: np.ndarray
 ) -> None:
-    """Each row of `own` anew, given `other`."""
-    for i, at in enumerate(rows):
-        if len(at):
-            own[i] = ridge(other[to[at], :-1], rating[at] - other[to[at], -1], penalty)
+    """Each row of `own` that has ratings anew, given `other`: `ridge` of each, but solved together."""
+    left = rating - other[to, -1]
+    other = np.concatenate([other[:, :-1], np.ones((len(other), 1))], axis=1)
+    found = [i for i, at in enumerate(rows) if len(at)]
+    squares, products = np.empty((len(found), *penalty.shape)), np.empty((len(found), len(penalty), 1))
+    for place, i in enumerate(found):
+        x = other[to[rows[i]]]
+        squares[place], products[place, :, 0] = x.T @ x + penalty, x.T @ left[rows[i]]
+    own[found] = np.linalg.solve(squares, products)[..., 0]
 
 
 def ridge(vectors: Float[np.ndarray, "m d"], y: Float[np.ndarray, "m"], penalty: np.ndarray) -> np.ndarray:
