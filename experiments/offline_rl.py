@@ -2,7 +2,8 @@
 
     python -m experiments.offline_rl --out experiments/records/offline_rl   (about 45 minutes on one free core)
     python -m experiments.offline_rl --trials 1 --seeds 1 --epochs 3        (a look at it: some minutes)
-    python -m experiments.offline_rl --data ml-1m-sasrec-rated --batch-size 128 --out experiments/records/offline_rl_1m
+    python -m experiments.offline_rl --data ml-1m-sasrec-rated --batch-size 128 --trials 1 --methods sqn sac cql \\
+        --out experiments/records/offline_rl_1m                             (some five hours on one core)
 
 GRU4Rec and SASRec are trained by cross-entropy on the next item, alone ('supervised') and with a Q head that learns
 from ratings as rewards (`rec_jax/objectives/q_learning.py`). Every system is given as many trials on validation, by
@@ -210,8 +211,12 @@ def conclusion(tests: Sequence[Mapping[str, Any]]) -> str:
     else:
         verdict = "Reinforcement learning does not help here, as far as these tests can tell"
 
-    def told(row: Mapping[str, Any]) -> str:
-        return f"{row['pair'][0]}, {row['metric']} {row['difference']:+.4f} (p {row['p_holm']:.4f})"
+    def told(rows: Sequence[Mapping[str, Any]]) -> str:
+        of: dict[str, list[str]] = {}
+        for row in rows:
+            of.setdefault(row["pair"][0], []).append(f"{row['metric']} {row['difference']:+.4f}")
+        named = "; ".join(f"{name} ({', '.join(metrics)})" for name, metrics in of.items())
+        return f"{named}; p at most {max(row['p_holm'] for row in rows):.4f}"
 
     sentences = [
         f"{verdict}. All {len(found)} are with the same model alone ({' and '.join(models)}; {', '.join(methods)}; "
@@ -220,7 +225,7 @@ def conclusion(tests: Sequence[Mapping[str, Any]]) -> str:
     ]
     for name, rows in (("Better", better), ("Worse", worse)):
         if rows:
-            sentences.append(f"{name}: {'; '.join(map(told, rows))}.")
+            sentences.append(f"{name}: {told(rows)}.")
     if not better and not worse:
         low, high = min(row["low"] for row in found), max(row["high"] for row in found)
         sentences.append(f"All intervals of the differences lie within {low:+.4f} and {high:+.4f}.")
@@ -241,6 +246,11 @@ def _with(tests: Sequence[Mapping[str, Any]], verdict: str) -> list[Mapping[str,
     return [test for test in tests if test["verdict"] == verdict]
 
 
+def budget(trials: int) -> str:
+    """How hyper-parameters were chosen, but for epochs, which validation always chooses."""
+    return f"{trials} trials on validation" if trials > 1 else "The default hyper-parameters"
+
+
 def table(record: dict[str, Any]) -> str:
     """The record as Markdown: a line a system, with the marks of its tests, and the conclusion."""
     of = {key: f" {MARKS[verdict]}" for key, verdict in verdicts(record["tests"]).items()}
@@ -254,8 +264,8 @@ def table(record: dict[str, Any]) -> str:
         hit, epochs = system["reward_of_a_hit"], ", ".join(map(str, system["epochs"]))
         lines.append(f"| {name} | {' | '.join(cells)} | {'–' if hit is None else f'{hit:.3f}'} | {epochs} |")
     note = (
-        f"{record['data']['name']}: {record['split']}; the whole catalogue is ranked. {record['trials']} trials on "
-        f"validation for every system, {record['seeds']} seeds, at most {record['epochs']} epochs, of which validation "
+        f"{record['data']['name']}: {record['split']}; the whole catalogue is ranked. {budget(record['trials'])} for "
+        f"every system, {record['seeds']} seeds, at most {record['epochs']} epochs, of which validation "
         "kept those shown; brackets: 95 % over users; ±: half of the 95 % t interval over seeds. ▲ ▽ = against the "
         f"same model alone (•). Liked: the test event's rating is at least {record['liked']:g}; reward@10: its rating, "
         "scaled to [0, 1], where it is among the first ten."

@@ -59,7 +59,12 @@ def test_the_conclusion_follows_from_the_tests(shift: dict[str, float], text: st
         assert row["p"] <= row["p_holm"]
     told = conclusion(found)
     assert text in told
-    assert told.count("gru4rec sqn, ") == 5 * (shift["sqn"] != 0)
+    for method, by in shift.items():
+        of = [row for row in found if row["pair"][0].endswith(method)]
+        metrics = ", ".join(f"{row['metric']} {row['difference']:+.4f}" for row in of)
+        assert told.count(f"gru4rec {method} ({metrics})") == (by != 0)
+        if by:
+            assert f"; p at most {max(row['p_holm'] for row in of):.4f}." in told
     assert "sqn-constant" not in told
 
 
