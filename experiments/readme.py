@@ -6,14 +6,14 @@ and quickstart.png); `experiments.benchmarks.NAME --out experiments/records/NAME
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.train_sequence import cells_of
 from experiments.cli import main, parse_options
-from experiments.offline_rl import verdicts
+from experiments.offline_rl import budget, verdicts
 from experiments.offline_rl_value import spread
 from papers_repro.paper import names
 from papers_repro.render import overview
@@ -250,43 +250,57 @@ def train_slateq(record: dict[str, Any]) -> str:
     )
 
 
-def offline_rl(record: dict[str, Any]) -> str:
+def offline_rl(name: str) -> Callable[[dict[str, Any]], str]:
     """Whether RL from a log helped: accuracy, and what was earned in users fitted to the log."""
-    value = read_json(RECORDS / "offline_rl" / "value.json")
-    earned = verdicts(value["tests"])
-    of = {key: f" {MARKS[verdict]}" for key, verdict in (verdicts(record["tests"]) | earned).items()}
-    shown = ("ndcg@10", "ndcg@10 liked", "reward@10")
-    lines = [f"| system | {' | '.join(shown)} | return in fitted users |", "|---" * 5 + "|"]
-    for name, system in record["systems"].items():
-        cells = [f"{system['values'][metric]['mean']:.4f}{of.get((name, metric), '')}" for metric in shown]
-        half = spread(value, name, "return")
-        seeds = "" if half is None else f" ±{half:.2f}"
-        earned_by = f"{value['values'][name]['return'][0]:.2f}{seeds}{of.get((name, 'return'), '')}"
-        lines.append(f"| {name} | {' | '.join(cells)} | {earned_by} |")
+
+    def render(record: dict[str, Any]) -> str:
+        value = read_json(RECORDS / name / "value.json")
+        earned = verdicts(value["tests"])
+        of = {key: f" {MARKS[verdict]}" for key, verdict in (verdicts(record["tests"]) | earned).items()}
+        shown = ("ndcg@10", "ndcg@10 liked", "reward@10")
+        lines = [f"| system | {' | '.join(shown)} | return in fitted users |", "|---" * 5 + "|"]
+        for label, system in record["systems"].items():
+            cells = [f"{system['values'][metric]['mean']:.4f}{of.get((label, metric), '')}" for metric in shown]
+            half = spread(value, label, "return")
+            seeds = "" if half is None else f" ±{half:.2f}"
+            earned_by = f"{value['values'][label]['return'][0]:.2f}{seeds}{of.get((label, 'return'), '')}"
+            lines.append(f"| {label} | {' | '.join(cells)} | {earned_by} |")
+        folder = f"experiments/records/{name}"
+        lines += [
+            "",
+            f"{record['data']['name']}, {budget(record['trials']).lower()} and {record['seeds']} seeds each; "
+            f"▲ ▽ = against the same model alone. [Table]({folder}/table.md), [record]({folder}/record.json), "
+            f"[value]({folder}/value.json).",
+            "",
+            f"- On the log: {record['conclusion']}",
+            f"- In the fitted users: {_in_fitted_users(record, value, earned)}",
+            "",
+            f"![Differences from the same models alone]({folder}/plot.png)",
+        ]
+        return "\n".join(lines)
+
+    return render
+
+
+def _in_fitted_users(record: Mapping[str, Any], value: Mapping[str, Any], earned: Mapping[tuple[str, str], str]) -> str:
+    """What the tests there say, of rewards that are ratings and of those that are all 1, beside fixed policies."""
+    kinds = {"where ratings are rewards": False, "where all rewards are 1": True}
+    brought = []
+    for kind, constant in kinds.items():
+        if found := [verdict for (name, _), verdict in earned.items() if name.endswith("-constant") == constant]:
+            counts = f"{found.count('better')} better and {found.count('worse')} worse"
+            brought.append(f"{len(found)} bring {counts} {kind}")
     apart = all(test["over_seeds"] for test in value["tests"])
     over = "both over sessions and over seeds (±: 95 % over seeds)" if apart else "over sessions of one seed"
     returns = {name: of_policy["return"][0] for name, of_policy in value["values"].items()}
     others = ", ".join(f"{name} {returns[name]:.2f}" for name in ("random", "popularity", "best predicted"))
     most = max(record["systems"], key=lambda name: returns[name])
     beside = "more" if returns[most] > returns["popularity"] else "less"
-
-    def brought(constant: bool) -> str:
-        """What the tests in fitted users say, of rewards that are all 1 or of the others."""
-        found = [verdict for (name, _), verdict in earned.items() if name.endswith("-constant") == constant]
-        return f"{len(found)} bring {found.count('better')} better and {found.count('worse')} worse"
-
-    lines += [
-        "",
-        f"{record['data']['name']}, {record['trials']} trials on validation and {record['seeds']} seeds each; ▲ ▽ = "
-        f"against the same model alone. In the fitted users besides: {others}. "
-        f"{record['conclusion']} In the fitted users, of comparisons with the same model alone (return, clicks a "
-        f"slate, likes a click) {brought(False)} where ratings are rewards, {brought(True)} where all rewards are 1, "
-        f"{over}. "
-        f"The best of the recommenders there, {most}, earns {beside} than popularity. "
-        "[Table](experiments/records/offline_rl/table.md), "
-        "[record](experiments/records/offline_rl/record.json), [value](experiments/records/offline_rl/value.json).",
-    ]
-    return "\n".join(lines)
+    return (
+        "of comparisons with the same model alone (return, clicks a slate, likes a click) "
+        f"{', '.join(brought)}, {over}. Besides: {others}. The best of the recommenders, {most}, earns {beside} than "
+        "popularity."
+    )
 
 
 def papers() -> str:
@@ -306,7 +320,8 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "tables": tables,
     "simulators": simulators,
     "train_slateq": train_slateq,
-    "offline_rl/record": offline_rl,
+    "offline_rl/record": offline_rl("offline_rl"),
+    "offline_rl_1m/record": offline_rl("offline_rl_1m"),
 }
 
 

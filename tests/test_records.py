@@ -244,8 +244,9 @@ def test_a_correction_for_the_logs_policy_pays_and_goes_to_the_best_where_that_i
     assert [test["p_holm"] for test in record["tests"]] == pytest.approx(list(holm(raw).values()))
 
 
-def test_what_is_said_of_reinforcement_learning_follows_from_its_tests() -> None:
-    folder = RECORDS / "offline_rl"
+@pytest.mark.parametrize("name", ["offline_rl", "offline_rl_1m"])
+def test_what_is_said_of_reinforcement_learning_follows_from_its_tests(name: str) -> None:
+    folder = RECORDS / name
     record, value = read(folder), json.loads((folder / "value.json").read_text())
     assert record["code"]["differs_from_commit"] is False
     assert (folder / "table.md").read_text() == offline_rl.table(record)

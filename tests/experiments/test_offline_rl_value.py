@@ -54,7 +54,7 @@ def test_the_script_keeps_values_by_seed_and_shows_their_spread(
 
     monkeypatch.setattr(readme, "RECORDS", tmp_path)
     (tmp_path / "offline_rl").symlink_to(out)
-    text = readme.offline_rl(json.loads((out / "record.json").read_text()))
+    text = readme.offline_rl("offline_rl")(json.loads((out / "record.json").read_text()))
     half = spread(record, "gru4rec sqn", "return")
     assert f"{record['values']['gru4rec sqn']['return'][0]:.2f} ±{half:.2f}" in text
     assert "both over sessions and over seeds" in text
