@@ -215,7 +215,7 @@ def _try(
             value = validate(experiment, scorer, problem)[experiment.stopping.metric]
         else:
             devices = select(runtime.devices, experiment.optimization.batch_size)
-            runtime = dataclasses.replace(runtime, run_dir=directory.path, resume=True)
+            runtime = dataclasses.replace(runtime, resume=True)
             session = Session(experiment, runtime, problem, devices, show, directory)
             start = prepared(session)
             open_directory(session)

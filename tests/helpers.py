@@ -85,4 +85,6 @@ def small_experiment(csv: Path, model: str = "neumf", objective: str | None = No
 
 
 def quick(run_dir: Path, **changes: Any) -> Runtime:
-    return Runtime(**{"run_dir": run_dir, "wandb": "off", "devices": 1, "bootstrap": 50, "k": (3,), **changes})
+    """Of tests: what it writes lies in `run_dir`."""
+    given = {"run_dir": run_dir, "runs": run_dir / "runs", "wandb": "off", "devices": 1, "bootstrap": 50, "k": (3,)}
+    return Runtime(**{**given, **changes})

@@ -106,7 +106,7 @@ def test_a_trained_model_is_tuned_by_its_best_epoch(csv: Path, tmp_path: Path) -
 
 def test_a_trial_that_was_cut_off_goes_on_within_its_training(csv: Path, tmp_path: Path) -> None:
     base = small_experiment(csv, "mf")
-    problem, runtime = pose(base, tmp_path), quick(tmp_path, runs=tmp_path / "runs", checkpoint_seconds=0.0)
+    problem, runtime = pose(base, tmp_path), quick(tmp_path, checkpoint_seconds=0.0)
     made: list[int] = []
 
     def cut(stage: str, progress: Progress) -> None:
@@ -124,7 +124,7 @@ def test_a_trial_that_was_cut_off_goes_on_within_its_training(csv: Path, tmp_pat
 
 def test_the_best_trial_s_training_is_the_run_of_its_setting(csv: Path, tmp_path: Path) -> None:
     base = small_experiment(csv, "mf")
-    problem, runtime = pose(base, tmp_path), quick(tmp_path, runs=tmp_path / "runs")
+    problem, runtime = pose(base, tmp_path), quick(tmp_path)
     found = tune(base, 3, problem, tmp_path / "a", runtime)
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name == found.experiment.name
@@ -146,7 +146,7 @@ def test_the_best_trial_s_training_is_the_run_of_its_setting(csv: Path, tmp_path
 
 def test_a_run_that_is_there_or_that_is_refitted_is_left_alone(csv: Path, tmp_path: Path) -> None:
     base = small_experiment(csv, "mf")
-    problem, runtime = pose(base, tmp_path), quick(tmp_path, runs=tmp_path / "runs")
+    problem, runtime = pose(base, tmp_path), quick(tmp_path)
     (tmp_path / "runs" / base.name).mkdir(parents=True)
     for number, given in enumerate((base, changed(base, {"protocol.refit": True}))):
         tune(given, 1, problem, tmp_path / str(number), runtime)
