@@ -124,13 +124,14 @@ def build_for(experiment: Experiment, data: TrainData, batch_size: int) -> Recom
     objective = registry.row(registry.OBJECTIVES, experiment.objective, "objective")
     model = registry.row(registry.MODELS, experiment.model, "model")
     key = objective.build, model.module, experiment.architecture, experiment.loss, data.digest(), batch_size
-    if key not in _built:
+    built = _built.pop(key, None)
+    if built is None:
         module = model.module(experiment.architecture, data.n_users, data.n_items)
         built = objective.build(module, experiment.loss, data, batch_size)
         if len(_built) == MOST_BUILT:
-            del _built[next(iter(_built))]  # the oldest
-        _built[key] = built
-    return _built[key]
+            del _built[next(iter(_built))]  # the one that was asked for longest ago
+    _built[key] = built
+    return built
 
 
 def scorer_of(experiment: Experiment, recommender: Recommender, params: Any, extra: Any) -> Scorer:

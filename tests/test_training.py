@@ -222,6 +222,8 @@ def test_what_decides_a_recommender_tells_it_from_others(csv: Path, tmp_path: Pa
         (first, data.replace(n_items=data.n_items + 1), 64),
         (first, data, 32),
     ]
+    for batch_size in (64, 8, 16):  # what was built long ago, and is asked for again, stays
+        build_for(first, data, batch_size)
     built = [build_for(*each) for each in asked]
     assert len({id(each) for each in built}) == len(asked)
     again = small_experiment(csv, "mf", seed=9, epochs=1)
