@@ -4,8 +4,9 @@
     python -m experiments.compare --data ml-100k --models ease mf neumf --seeds 5 --trials 20 --split ratio
 
 Every model and baseline is accepted (`--models all`: each of them); `ials:factors=192,reg=0.007` gives
-hyper-parameters instead of tuning them. Prints the table, and writes it as table.md, table.csv and record.json with
-plot.png to --out. What is finished (trials and runs in --runs) is not done again.
+hyper-parameters instead of tuning them, and `mf:objective=bpr` another objective than the model's own. Prints the
+table, and writes it as table.md, table.csv and record.json with plot.png to --out. What is finished (trials and runs in
+--runs) is not done again.
 """
 
 import tomllib

@@ -57,26 +57,39 @@ class Part:
 
 
 def system(name: str, base: Experiment, common: str = "") -> System:
-    """'ease', or 'ials:factors=192,reg=0.007' for hyper-parameters that are given and not tuned.
+    """'ease', 'sasrec:objective=sqn', or 'ials:factors=192,reg=0.007': hyper-parameters that are given and not tuned.
 
     Data, protocol and validation are those of `base`. `common`: what else is given, in the same form, and not part of
-    the name; where the name says otherwise, that holds. InputError: unknown names or fields, or values of another type.
+    the name; where the name says otherwise, that holds. InputError: unknown names or fields, values of another type, or
+    an objective that is not for the model.
     """
     model, _, given = name.partition(":")
-    experiment = registry.experiment(model, data=base.data, columns=base.columns, preparation=base.preparation)
+    changes = _changes(name, f"{common},{given}")
+    objective = changes.pop("objective", None)
+    experiment = registry.experiment(
+        model, objective, data=base.data, columns=base.columns, preparation=base.preparation
+    )
     stopping = dataclasses.replace(experiment.stopping, metric=base.stopping.metric, rule=base.stopping.rule)
     experiment = dataclasses.replace(experiment, protocol=base.protocol, stopping=stopping)
-    for change in filter(None, f"{common},{given}".split(",")):
-        field, equals, text = change.partition("=")
-        if not equals:
-            raise InputError(f"{name}: expected FIELD=VALUE after the colon, found {change!r}")
+    for field, text in changes.items():
         try:
             value = json.loads(text)
         except ValueError:
             value = text
         path = field if "." in field else f"architecture.{field}"
         experiment = changed(experiment, {path: value})
-    return System(name, experiment, {"trials": 0, "given": given} if given or common else None)
+    return System(name, experiment, {"trials": 0, "given": given} if changes else None)
+
+
+def _changes(name: str, given: str) -> dict[str, str]:
+    """Of 'a=1,b=2' the fields with what they are set to; of what is set twice, the last."""
+    found = {}
+    for change in filter(None, given.split(",")):
+        field, equals, text = change.partition("=")
+        if not equals:
+            raise InputError(f"{name}: expected FIELD=VALUE after the colon, found {change!r}")
+        found[field] = text
+    return found
 
 
 def tuned(found: System, trials: int, problem: Problem, runtime: Runtime, show: Show, tell: Tell) -> System:

@@ -161,9 +161,24 @@ def test_names_with_hyper_parameters(base: Experiment) -> None:
         ("ease:l3=1", "no field 'l3'"),
         ("ease:l2", "expected FIELD=VALUE"),
         ("ease:l2=much", "expected float"),
+        ("ease:objective=bpr", "a baseline fits by its own method"),
+        ("mf:objective=sqn", "objective sqn is not for mf"),
+        ("mf:objective=bpr,loss.q_weight=1", "no field 'q_weight'"),
     ]:
         with pytest.raises(InputError, match=message):
             system(name, base)
+
+
+def test_a_name_may_choose_the_objective_which_is_no_hyper_parameter(base: Experiment) -> None:
+    found = system("mf:objective=bpr", base)
+    assert found.tuning is None
+    assert found.experiment.objective == "bpr"
+    assert found.experiment.loss == registry.experiment("mf", "bpr").loss
+    given = system("gru4rec:loss.q_weight=0.5,width=8,objective=sqn", base, "width=4,loss.gamma=0.1")
+    assert given.tuning == {"trials": 0, "given": "loss.q_weight=0.5,width=8,objective=sqn"}
+    assert (given.experiment.loss.q_weight, given.experiment.loss.gamma) == (0.5, 0.1)
+    assert given.experiment.architecture.width == 8
+    assert given.experiment.protocol == base.protocol
 
 
 def test_two_systems_at_least(base: Experiment, problem: Problem, runtime: Runtime) -> None:

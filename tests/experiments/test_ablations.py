@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.ablations import bias, length, loss, size, slateq, switches, tying
+from experiments.ablations import bias, length, loss, q_weight, size, slateq, switches, tying
 from experiments.ablations.switches import Ablation, ablate
 from rec_jax.comparison import system
 from rec_jax.config import Protocol, Runtime
@@ -14,7 +14,7 @@ from rec_jax.registry import experiment
 from rec_jax.run import check
 from tests.helpers import write_small_csv
 
-ALL = [bias.ABLATION, length.ABLATION, loss.ABLATION, size.ABLATION, tying.ABLATION]
+ALL = [bias.ABLATION, length.ABLATION, loss.ABLATION, q_weight.ABLATION, size.ABLATION, tying.ABLATION]
 
 
 @pytest.mark.parametrize("ablation", ALL, ids=lambda a: a.name)
