@@ -242,7 +242,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
         for axes, metric in zip(grid, shown):
             for at, name in enumerate(names):
                 of = record["policies"][name]
-                e = of["coverage"] if metric == "coverage" else of["metrics"][metric]
+                e = _of_share(of["coverage"]) if metric == "coverage" else of["metrics"][metric]
                 error = None if e["low"] is None else [[e["mean"] - e["low"]], [e["high"] - e["mean"]]]
                 axes.errorbar([e["mean"]], [at], xerr=error, fmt="o", capsize=2, color=f"C{at}")
             axes.set(title=metric)
@@ -252,6 +252,11 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
         grid[-1].set_axis_off()
         seeds = f"{record['policy']}, {record['steps']:,} steps of training, seeds: {record['seeds']}"
         figure.suptitle(f"{record['data']['name']}: {record['test_users']} users no training saw, {seeds}", fontsize=10)
+
+
+def _of_share(e: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The interval within 0 and 1: Student's t over seeds knows of no bounds."""
+    return e if e["low"] is None else {**e, "low": max(e["low"], 0.0), "high": min(e["high"], 1.0)}
 
 
 def _shown(e: Mapping[str, float]) -> str:
@@ -274,7 +279,7 @@ def script(argv: Sequence[str]) -> None:
     draw(record, options.out / "plot.png")
     table = Table("policy", *METRICS, "coverage", title=f"{record['test_users']} test users, {options.seeds} seeds")
     for name, of in record["policies"].items():
-        table.add_row(name, *(_shown(of["metrics"][m]) for m in METRICS), _shown(of["coverage"]))
+        table.add_row(name, *(_shown(of["metrics"][m]) for m in METRICS), _shown(_of_share(of["coverage"])))
     console.print(table)
     for of in (test for test in record["tests"] if test["metric"] == "return"):
         first, second = of["pair"]

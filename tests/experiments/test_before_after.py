@@ -109,3 +109,11 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
     csv = write_small_csv(tmp_path / "small.csv")
     with pytest.raises(InputError, match="no policy 'QL'"):
         before_after.script(["--data", str(csv), "--policy", "QL"])
+
+
+def test_a_share_ends_at_1() -> None:
+    asked = {"mean": 0.9, "low": 0.6, "high": 1.2, "seeds": 3}
+    assert before_after._of_share(asked) == {**asked, "high": 1.0}
+    assert before_after._of_share({**asked, "low": -0.1})["low"] == 0.0
+    alone = {"mean": 0.9, "low": None, "high": None, "seeds": 1}
+    assert before_after._of_share(alone) == alone
