@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rec_jax import registry
+from rec_jax.building import build, scorer_of
 from rec_jax.config import Experiment
 from rec_jax.data.histories import Histories
 from rec_jax.data.interactions import Interactions
@@ -19,7 +20,7 @@ from rec_jax.problem import Problem, pose
 from rec_jax.run import predicts_ratings
 from rec_jax.tracking.rundir import RunDir
 from rec_jax.train.checkpoints import Checkpoints
-from rec_jax.training import REFIT, blank_state, build, fit_baseline, scorer_of
+from rec_jax.training import REFIT, blank_state, fit_baseline
 
 
 @dataclass(frozen=True)

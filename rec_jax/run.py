@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from rec_jax import registry
+from rec_jax.building import scorer_of
 from rec_jax.choice import Choice
 from rec_jax.config import Experiment, Runtime, check_numbers, to_json
 from rec_jax.errors import InputError
@@ -37,7 +38,6 @@ from rec_jax.training import (
     open_directory,
     prepared,
     pretraining_parts,
-    scorer_of,
     train,
 )
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rec_jax.building import fold_in_users, scorer_of
 from rec_jax.errors import InputError
 from rec_jax.recommend import Saved, history_of, load, recommend, recommend_to_history
 from rec_jax.run import run
-from rec_jax.training import fold_in_users, scorer_of
 from tests.helpers import N_ITEMS, N_USERS, quick, small_experiment, write_small_csv
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from rec_jax.building import build, scorer_of
 from rec_jax.config import Experiment
 from rec_jax.errors import InputError
 from rec_jax.objectives.base import Batch, Recommender
@@ -19,7 +20,6 @@ from rec_jax.problem import Problem, pose
 from rec_jax.recommend import load
 from rec_jax.registry import MODELS, OBJECTIVES, experiment, folds_in
 from rec_jax.run import run
-from rec_jax.training import build, scorer_of
 from tests.helpers import N_ITEMS, N_USERS, quick, small_experiment, write_small_csv
 
 # Objectives that are for every causal model alike, with the models that stand for all.

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from rec_jax.building import build
 from rec_jax.data.interactions import Dataset
 from rec_jax.errors import Diverged, InputError, Interrupted
 from rec_jax.files import read_json
@@ -21,7 +22,7 @@ from rec_jax.tracking.rundir import RunDir
 from rec_jax.train import loop
 from rec_jax.train.checkpoints import Checkpoints
 from rec_jax.train.loop import Progress
-from rec_jax.training import blank_state, build
+from rec_jax.training import blank_state
 from tests.helpers import quick, small_experiment, write_small_csv
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rec_jax.building import build_for
 from rec_jax.choice import Choice
 from rec_jax.config import Experiment, Optimization, Protocol
 from rec_jax.data.interactions import Dataset
@@ -22,7 +23,6 @@ from rec_jax.recommend import load
 from rec_jax.registry import BASELINES, MODELS, experiment
 from rec_jax.run import run
 from rec_jax.tracking.rundir import RunDir
-from rec_jax.training import build_for
 from tests.helpers import quick, small_experiment, write_small_csv
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rec_jax.building import build_for
 from rec_jax.config import Experiment
 from rec_jax.objectives.base import Recommender, TrainData
 from rec_jax.randomness import device_key
 from rec_jax.train.devices import select
 from rec_jax.train.step import create, make_chunk
 from rec_jax.train.update import make_update
-from rec_jax.training import build_for
 
 
 def epochs_of(experiment: Experiment, data: TrainData, seeds: int = 1) -> Iterator[tuple[float, Recommender, Any]]:

@@ -33,6 +33,7 @@ from experiments.benchmarks.epochs import epochs_of, timed
 from experiments.benchmarks.peers import RECBOLE, RECTOOLS, in_a_process, measured, python_of, sequences_folder
 from experiments.cli import main, parse_options
 from rec_jax import registry
+from rec_jax.building import scorer_of
 from rec_jax.config import Experiment, Protocol
 from rec_jax.data.interactions import Interactions
 from rec_jax.data.registry import DEFAULT_FOLDER, load
@@ -46,7 +47,6 @@ from rec_jax.problem import pose
 from rec_jax.randomness import host_rng
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.train.devices import Devices, share_cores
-from rec_jax.training import scorer_of
 from rec_jax.workers import cores
 
 USERS, ITEMS = 6040, 3416

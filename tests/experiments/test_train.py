@@ -22,12 +22,12 @@ from experiments.ablations import switches, tying
 from experiments.cli import parse_job
 from experiments.train import train
 from rec_jax import config
+from rec_jax.building import build
 from rec_jax.data.own import Columns
 from rec_jax.data.prepare import Preparation
 from rec_jax.errors import InputError
 from rec_jax.problem import pose
 from rec_jax.registry import BASELINES, MODELS, OBJECTIVES, experiment
-from rec_jax.training import build
 from tests.helpers import small_experiment, write_small_csv
 
 tying_script = partial(switches.ablate, tying.ABLATION, doc="")

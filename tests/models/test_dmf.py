@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from rec_jax.building import build
 from rec_jax.errors import InputError
 from rec_jax.models import dmf
 from rec_jax.models.base import Query
 from rec_jax.objectives.base import Batch, TrainData
 from rec_jax.objectives.pointwise import Pointwise, pointwise
 from rec_jax.problem import pose
-from rec_jax.training import build
 from tests.helpers import N_ITEMS, N_USERS, small_dataset, small_experiment, write_small_csv
 
 

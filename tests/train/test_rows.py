@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from rec_jax.building import build
 from rec_jax.config import Optimization
 from rec_jax.errors import InputError
 from rec_jax.problem import pose
@@ -21,7 +22,7 @@ from rec_jax.train.devices import select
 from rec_jax.train.optimizer import adam
 from rec_jax.train.step import TrainState, make_chunk
 from rec_jax.train.update import make_update
-from rec_jax.training import blank_state, build
+from rec_jax.training import blank_state
 from tests.helpers import small_experiment, write_small_csv
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rec_jax.building import build
 from rec_jax.config import Experiment
 from rec_jax.errors import InputError
 from rec_jax.problem import Problem, pose
@@ -19,7 +20,7 @@ from rec_jax.randomness import device_key
 from rec_jax.train.devices import select, share_cores
 from rec_jax.train.step import TrainState, make_chunk, settle
 from rec_jax.train.update import make_update
-from rec_jax.training import blank_state, build
+from rec_jax.training import blank_state
 from tests.helpers import small_experiment, write_small_csv
 
 
