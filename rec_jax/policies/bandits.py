@@ -30,10 +30,16 @@ class Bandit(NamedTuple):
     """The least and the largest reward that the rule is made for; None: any."""
 
     def check(self, rewards: Any) -> None:
-        """InputError: a reward that the rule is not made for; values that are still being traced are not looked at."""
-        if self.rewards is None or isinstance(rewards, jax.core.Tracer):
+        """InputError: a reward that is not finite, or that the rule is not made for; values that are still being traced
+        are not looked at."""
+        if isinstance(rewards, jax.core.Tracer):
             return
-        found, (low, high) = np.asarray(rewards), self.rewards
+        found = np.asarray(rewards)
+        if self.rewards is None:
+            if not np.isfinite(found).all():
+                raise InputError(f"reward {found[~np.isfinite(found)].flat[0]}: expected finite numbers")
+            return
+        low, high = self.rewards
         outside = ~((found >= low) & (found <= high))
         if outside.any():
             raise InputError(
@@ -258,7 +264,7 @@ def play(
 ) -> Curve:
     """`steps` pulls in each of n runs whose arms do not change: `pays(key, arm)` draws the rewards.
 
-    InputError: it drew one that the bandit is not made for.
+    InputError: it drew one that is not finite or that the bandit is not made for; not where all of this is compiled.
     """
 
     def pull(state: Any, step: Int[Array, ""]) -> tuple[Any, tuple[Array, Array]]:

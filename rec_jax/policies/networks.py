@@ -1,13 +1,13 @@
 """What a document is worth to a user, as a Flax module over both."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from rec_jax.errors import InputError
+from rec_jax.errors import InputError, did_you_mean
 from rec_jax.models.attention import MultiHead
 from rec_jax.models.gru4rec import GRU
 from rec_jax.models.layers import Dense, FeedForward
@@ -15,6 +15,8 @@ from rec_jax.simulate.base import Observation, Simulator
 
 Torso: TypeAlias = Literal["none", "dnn", "gru", "transformer"]
 """How what a user did is read."""
+HEADS = 2
+"""Of a transformer's attention."""
 
 
 class History(nn.Module):
@@ -27,7 +29,7 @@ class History(nn.Module):
 
     kind: Torso
     width: int = 32
-    heads: int = 2
+    heads: int = HEADS
 
     @nn.compact
     def __call__(self, history: Float[Array, "n t h"], events: Int[Array, "n"]) -> Float[Array, "n w"]:
@@ -53,6 +55,16 @@ def _at_last(states: Float[Array, "n t w"], events: Int[Array, "n"]) -> Float[Ar
     return jnp.take_along_axis(states, jnp.maximum(events - 1, 0)[:, None, None], axis=1)[:, 0]
 
 
+def check_sizes(layers: tuple[int, ...], torso: str, torso_width: int) -> None:
+    """InputError: no layer, one without units, an unknown torso, or a width that a transformer's heads cannot share."""
+    if not layers or min(layers) < 1:
+        raise InputError(f"layers {layers}: expected at least one, of at least one unit")
+    if torso not in get_args(Torso):
+        raise InputError(f"no torso {torso!r}: {did_you_mean(torso, get_args(Torso))}take {', '.join(get_args(Torso))}")
+    if torso_width < 1 or (torso == "transformer" and torso_width % HEADS):
+        raise InputError(f"torso_width {torso_width}: expected at least 1, for a transformer a multiple of {HEADS}")
+
+
 def check_remembers(torso: Torso, simulator: Simulator) -> None:
     """InputError: a torso, and a simulator that remembers no steps for it to read."""
     if torso != "none" and simulator.observe(simulator.reset(jax.random.key(0), 1)).history is None:
@@ -64,15 +76,24 @@ def finite(params: Any) -> bool:
     return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
 
 
-def check_widths(seen: Observation, user: int, documents: int) -> None:
-    """InputError: features of other widths than those that a policy was made for. Shapes alone are looked at, so that
-    a compiled policy checks them once."""
-    for what, asked, made in (("user", seen.user, user), ("candidate", seen.documents, documents)):
+def check_widths(seen: Observation, torso: Torso, simulator: Simulator) -> None:
+    """InputError: features of other widths than those of the simulator that a policy was made for, or, where it has a
+    torso, a history of another shape. Shapes alone are looked at, so that a compiled policy checks them once."""
+    for what, asked, made in (
+        ("user", seen.user, simulator.user_width),
+        ("candidate", seen.documents, simulator.document_width),
+    ):
         if asked.shape[-1] != made:
             raise InputError(
                 f"{what} features of another width: the policy was made for {made}, and is asked with "
                 f"{asked.shape[-1]}; make one for this simulator, or ask with the features that it learnt from"
             )
+    if torso != "none":
+        first = jax.eval_shape(lambda: simulator.observe(simulator.reset(jax.random.key(0), 1)))
+        free = 2 if torso == "gru" else 1  # a recurrent unit reads any number of steps
+        given, wanted = (None if of.history is None else of.history.shape[free:] for of in (seen, first))
+        if given != wanted:
+            raise InputError(f"a history of another shape: the policy was made for {wanted}, and is asked with {given}")
 
 
 class QNetwork(nn.Module):

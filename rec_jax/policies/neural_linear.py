@@ -121,15 +121,16 @@ def neural_linear(
         )
         due = after.seen % every == 0
         # One run after the other, since under vmap a condition would train all runs when one is due.
-        return jax.lax.cond(due.any(), lambda: jax.lax.map(retrained_where, (due, after)), lambda: after)
+        runs = due, jnp.arange(n), after
+        return jax.lax.cond(due.any(), lambda: jax.lax.map(retrained_where, runs), lambda: after)
 
-    def retrained_where(run: tuple[Bool[Array, ""], State]) -> State:
-        due, state = run
-        found: State = jax.lax.cond(due, retrained, lambda state: state, state)
+    def retrained_where(run: tuple[Bool[Array, ""], Int[Array, ""], State]) -> State:
+        due, number, state = run
+        found: State = jax.lax.cond(due, retrained, lambda number, state: state, number, state)
         return found
 
-    def retrained(state: State) -> State:
-        """One run: no leading n."""
+    def retrained(number: Int[Array, ""], state: State) -> State:
+        """One run, by draws of its own: no leading n."""
         kept = jnp.minimum(state.seen, capacity)
 
         def loss(params: Any, rows: Int[Array, "batch"]) -> Float[Array, ""]:
@@ -142,7 +143,7 @@ def neural_linear(
             changes, memory = optimizer.update(gradient, memory, params)
             return (optax.apply_updates(params, changes), memory), None
 
-        keys = jax.random.split(jax.random.fold_in(root, state.seen), steps)
+        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(root, number), state.seen), steps)
         (params, _), _ = jax.lax.scan(step, (state.params, optimizer.init(state.params)), keys)
         z = module.apply(params, state.x)[0] * (jnp.arange(capacity) < kept)[:, None]
         r = state.reward * (jnp.arange(capacity) < kept)

@@ -29,7 +29,7 @@ from rec_jax.models.base import Leaf
 from rec_jax.objectives.learning import of_actions
 from rec_jax.policies import reinforce
 from rec_jax.policies.fixed import best
-from rec_jax.policies.networks import QNetwork, Torso, check_remembers, check_widths
+from rec_jax.policies.networks import QNetwork, Torso, check_remembers, check_sizes, check_widths
 from rec_jax.simulate.base import Observation, Response, Simulator
 from rec_jax.simulate.episodes import Act, course
 
@@ -61,6 +61,7 @@ class PolicyGradient:
     def __post_init__(self) -> None:
         if not 0 <= self.discount <= 1:
             raise InputError(f"discount {self.discount}: expected a share, from 0 to 1")
+        check_sizes(self.layers, self.torso, self.torso_width)
         if min(self.top_k, self.users, self.length) < 1 or not (self.cap > 0 and self.learning_rate > 0):
             raise InputError(
                 f"top_k {self.top_k}, users {self.users}, length {self.length}, cap {self.cap}, learning_rate "
@@ -127,7 +128,7 @@ def make(agent: PolicyGradient, simulator: Simulator, behaviour: Logits | None, 
 
     def act(params: Any, key: Key[Array, ""], seen: Observation) -> Int[Array, "n k"]:
         del key
-        check_widths(seen, simulator.user_width, simulator.document_width)
+        check_widths(seen, agent.torso, simulator)
         return best(logits(params, seen), simulator.slate)
 
     def watch(state: Any, slates: Int[Array, "n k"], response: Response) -> Played:

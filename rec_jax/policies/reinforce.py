@@ -14,6 +14,7 @@ behaviour the corrected policy puts its mass on the best document, with K on the
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rec_jax.errors import InputError
@@ -36,10 +37,17 @@ def importance(
 ) -> Float[Array, "b"]:
     """pi / beta, at most `cap` (Sec. 5.2.2, weight capping), or divided by their mean (normalised importance sampling).
 
-    InputError: a cap that is not positive.
+    InputError: a cap that is not positive, or an action that the behaviour never takes, or takes with an unknown chance
+    (values that are still being traced are not looked at).
     """
     if not cap > 0:
         raise InputError(f"cap {cap}: expected a number above 0")
+    if not isinstance(log_beta, jax.core.Tracer) and not np.isfinite(np.asarray(log_beta)).all():
+        at = int(np.flatnonzero(~np.isfinite(np.asarray(log_beta)))[0])
+        raise InputError(
+            f"action {at}: log_beta {float(log_beta[at])}: expected the logarithm of the behaviour's chance of it, "
+            "which is above 0"
+        )
     weights = jnp.minimum(jnp.exp(log_pi - log_beta), cap)
     return weights / weights.mean() if normalised else weights
 

@@ -37,7 +37,7 @@ from rec_jax.models.base import Leaf
 from rec_jax.objectives import learning
 from rec_jax.policies import replay
 from rec_jax.policies.fixed import random_slates
-from rec_jax.policies.networks import QNetwork, Torso, check_remembers, check_widths
+from rec_jax.policies.networks import QNetwork, Torso, check_remembers, check_sizes, check_widths
 from rec_jax.policies.slates import BUILDERS, value
 from rec_jax.simulate.base import Observation, Simulator
 
@@ -112,13 +112,12 @@ class SlateQ:
             raise InputError(f"correction_steps {self.correction_steps}: expected at least 0")
         if not 0 < self.share <= 1:
             raise InputError(f"share {self.share}: expected more than 0, and at most 1")
-        for name in ("steps_ahead", "batch", "users", "target_every", "torso_width", "ensemble"):
+        for name in ("steps_ahead", "batch", "users", "target_every", "ensemble"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected at least 1")
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate {self.learning_rate}: expected a number above 0")
-        if not self.layers or min(self.layers) < 1:
-            raise InputError(f"layers {self.layers}: expected at least one, of at least one unit")
+        check_sizes(self.layers, self.torso, self.torso_width)
         if not self.steps_ahead < self.warmup <= self.remembered:
             raise InputError(
                 f"warmup {self.warmup}: expected more than steps_ahead ({self.steps_ahead}) and at most remembered "
@@ -186,10 +185,14 @@ class Agent(NamedTuple):
 
 def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = None) -> Agent:
     """The agent for a simulator whose users choose by `weigh`. `axis`: the name of the devices' axis, whose gradients
-    are averaged; each device then has users of its own. InputError: a torso, and a simulator that remembers nothing;
-    from `act`, features of another width than the simulator's.
+    are averaged; each device then has users of its own. Where sessions never end, the same users act all along.
+
+    InputError: a torso, and a simulator that remembers nothing; sessions that never end, and a discount of 1, by which
+    no slate's value is finite; from `act`, features of another width than the simulator's.
     """
     check_remembers(agent.torso, simulator)
+    if not simulator.ends and agent.discount == 1 and agent.rule != "myopic":
+        raise InputError(f"discount 1: {simulator.name}'s sessions never end, nor do their rewards; take one below 1")
     network = QNetwork(agent.layers, agent.dueling, agent.torso, agent.torso_width)
     optimizer = optax.adam(agent.learning_rate)
     explore = optax.linear_schedule(agent.explore, agent.explore_last, max(1, agent.explore_steps))
@@ -210,7 +213,7 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
 
     def act(params: Any, key: Key[Array, ""], seen: Observation) -> Int[Array, "n k"]:
         del key
-        check_widths(seen, simulator.user_width, simulator.document_width)
+        check_widths(seen, agent.torso, simulator)
         if not several:
             return BUILDERS[agent.serve](*weigh(seen), *q_of(params, seen), k)
         q, none = every_q(params, seen)

@@ -6,7 +6,8 @@ choice model and v_0 that of choosing none. Worth q_i each, and q_0 for none, th
 
     (v_0 q_0 + sum_A v_i q_i) / (v_0 + sum_A v_i).
 
-Weights are [n c], not negative, `of_none` [n] and positive. Greedy and best slates are tested against brute force.
+Weights are [n c], not negative, `of_none` [n] and positive (or 0, where no weight is). Greedy and best slates are
+tested against brute force.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from rec_jax.policies.fixed import best
+from rec_jax.simulate.base import check_slate
 
 Builder: TypeAlias = Callable[[Array, Array, Array, Array, int], Int[Array, "n k"]]
 """`(weights [n c], of_none [n], q [n c], q_none [n], k) -> slates [n k]`."""
@@ -56,7 +58,11 @@ def greedy(
     q_none: Float[Array, "n"],
     k: int,
 ) -> Int[Array, "n k"]:
-    """One document after the other, each time the one that makes the slate so far worth most (Sec. 5.2, 'greedy')."""
+    """One document after the other, each time the one that makes the slate so far worth most (Sec. 5.2, 'greedy').
+
+    InputError: there are fewer than k.
+    """
+    check_slate(k, q.shape[1])
     places = jnp.arange(q.shape[1])
     mass, worth = of_none, of_none * q_none
     free, found = jnp.ones(q.shape, bool), list[Array]()

@@ -22,9 +22,6 @@ from rec_jax.errors import InputError
 from rec_jax.policies.bandits import Bandit, Pulls
 from rec_jax.policies.fixed import best
 
-FIRST = 1e3
-"""Added to the scores of the chosen topic's documents: they come before all others."""
-
 
 class NoState(NamedTuple):
     """What a rule knows that learns nothing."""
@@ -47,14 +44,19 @@ def topic_agent(bandit: Bandit, topics: int, slate: int, cluster: Int[np.ndarray
     """User i acts by the bandit of `cluster[i]`, from 0; `np.arange(n)` gives each user one of their own.
 
     Users of a cluster choose by the same knowledge, each by draws of their own, and then all rewards are counted: so
-    the bandit's state has to be sums (`bandits.Pulls`), without features. InputError: it is something else, no user, or
-    a cluster below 0.
+    the bandit's state has to be sums (`bandits.Pulls`), without features. InputError: it is something else, or has
+    other arms than `topics`, no user, or a cluster below 0.
     """
     n = len(cluster)
     if not n or cluster.min() < 0:
         raise InputError(f"clusters of {n} users: expected one from 0 for each of at least one user")
-    if not isinstance(bandit.init(1), Pulls | NoState):
+    start = bandit.init(1)
+    if not isinstance(start, Pulls | NoState):
         raise InputError("topic_agent: expected a bandit whose state is sums: epsilon-greedy, UCB1, KL-UCB or Thompson")
+    if isinstance(start, Pulls) and start.pulls.shape[1] != topics:
+        raise InputError(
+            f"topic_agent: a bandit of {start.pulls.shape[1]} arms for {topics} topics; give it an arm each"
+        )
     clusters = int(cluster.max()) + 1
     context = jnp.zeros((n, topics, 0))
 
@@ -65,7 +67,10 @@ def topic_agent(bandit: Bandit, topics: int, slate: int, cluster: Int[np.ndarray
         state: Any, key: Key[Array, ""], of: Int[Array, "n k"], scores: Float[Array, "n k"]
     ) -> tuple[Int[Array, "n"], Int[Array, "n s"]]:
         topic = bandit.choose(of_users(state), key, context)
-        return topic, best(scores + FIRST * (of == topic[:, None]), slate)
+        # By rank, to which what puts a topic first can be added without a loss.
+        rank = (scores[:, None, :] < scores[:, :, None]).sum(axis=2)
+        first = jnp.where(of == topic[:, None], scores.shape[1], 0)
+        return topic, best((rank + first).astype(jnp.float32), slate)
 
     def learn(state: Any, topic: Int[Array, "n"], reward: Float[Array, "n"]) -> Any:
         before = of_users(state)

@@ -97,8 +97,10 @@ def train(
 
     Every `every` steps (by default a tenth) it is looked at, shown to `heard` with its step, and saved. `first` has
     `step` and `params`; seeds or devices may lead their axes. `put` brings a state of the host's back where it was.
-    Diverged: a parameter is not finite. InputError: all that is saved is damaged.
+    Diverged: a parameter is not finite. InputError: no step at a time, or all that is saved is damaged.
     """
+    if every is not None and every < 1:
+        raise InputError(f"every {every}: expected at least 1 step")
     state = first
     if store is not None and (found := store.restore(jax.device_get(state))) is not None:
         state = put(found)

@@ -39,9 +39,10 @@ class Proportional(ChoiceModel):
     """At most the lowest score there can be."""
 
     def __post_init__(self) -> None:
-        if self.no_click_mass < self.min_normalizer:
+        # Where no choice weighs nothing, a slate that weighs nothing leaves 0 / 0.
+        if not self.no_click_mass > self.min_normalizer:
             raise InputError(
-                f"no_click_mass {self.no_click_mass}: expected at least min_normalizer, {self.min_normalizer}"
+                f"no_click_mass {self.no_click_mass}: expected more than min_normalizer, {self.min_normalizer}"
             )
 
     def weights(self, scores: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:

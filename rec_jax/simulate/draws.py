@@ -66,7 +66,8 @@ def _ascending(numbers: list[Array]) -> list[Array]:
 def weighted_distinct(bits: UInt32[Array, "n k"], chances: Float[Array, "m"]) -> Int[Array, "n k"]:
     """k different whole numbers a row, below m: each drawn in proportion to `chances` among those that are left.
 
-    `chances` sum to 1 and none is 0; k is at most m.
+    `chances` sum to 1 and none is 0; k is at most m. Their sums are rounded, by which, very rarely, a number can
+    come twice; `distinct_of_lines` is exact.
     """
     ends = jnp.cumsum(chances)
     starts = jnp.append(ends - chances, jnp.inf)  # the last: of none taken yet

@@ -85,9 +85,11 @@ def many_episodes(
 ) -> Episodes:
     """`episodes` of any number of users, in blocks side by side on the cores; what comes of it is on the host.
 
-    `act` is compiled: give the same function for the same policy, with other parameters as it learns. InputError as
-    `episodes`.
+    `act` is compiled: give the same function for the same policy, with other parameters as it learns. InputError: no
+    user, or as `episodes`.
     """
+    if min(n, block) < 1:
+        raise InputError(f"sessions of {n} users, {block} at a time: expected at least 1 of each")
     size = min(block, n)  # not by the number of cores: users must not depend on it
 
     def run(i: int) -> Episodes:

@@ -37,8 +37,8 @@ class Users(NamedTuple):
 
 @dataclass(frozen=True)
 class InterestEvolution:
-    """The simulator with RecSim's numbers. InputError: a slate larger than the candidates, or numbers with which no
-    session ends.
+    """The simulator with RecSim's numbers. InputError: a slate larger than the candidates, no topic, or a number out of
+    its range. (`ends` tells whether sessions end by themselves.)
 
     A document's quality is drawn when it is shown: a policy never sees it, and candidates are drawn anew at each step.
     """
@@ -71,6 +71,11 @@ class InterestEvolution:
                 f"budget {self.budget}, video_length {self.video_length}, refund {self.refund}: expected minutes above "
                 "0, and a share of at least 0"
             )
+        if self.topics < 1:
+            raise InputError(f"topics {self.topics}: expected at least 1")
+        for name in ("step_penalty", "quality_sd", "quality_range"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} {getattr(self, name)}: expected a number of at least 0")
 
     @property
     def ends(self) -> bool:

@@ -35,7 +35,8 @@ class Users(NamedTuple):
 class InterestExploration:
     """The simulator with RecSim's numbers; affinities and qualities are log-normal.
 
-    Raises InputError for a slate larger than the candidates, and for tables that are not of one shape.
+    Raises InputError for a slate larger than the candidates, tables that are not of one shape, and shares that do not
+    add up to 1.
     """
 
     candidates: int = 10
@@ -63,6 +64,10 @@ class InterestExploration:
                 raise InputError(f"{field}: expected {wanted[0]} kinds of users by {wanted[1]} topics")
         if not len(self.quality_mean) == len(self.quality_sd) == wanted[1]:
             raise InputError(f"quality_mean and quality_sd: expected a number for each of {wanted[1]} topics")
+        for field in ("kinds", "supply"):
+            shares = getattr(self, field)
+            if not (shares and min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6):
+                raise InputError(f"{field} {shares}: expected shares that add up to 1")
 
     @property
     def topics(self) -> int:

@@ -50,7 +50,7 @@ class Users(NamedTuple):
     steps: Int[Array, "n"]
     """Taken so far."""
     items: Int[Array, "n c"]
-    """The candidates, all different."""
+    """The candidates, different as `draws.weighted_distinct` draws them."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,11 @@ class LoggedUsers:
                 raise InputError(f"{name} {value}: expected a number of at least 0")
         if not 0 < self.appeal <= 1:
             raise InputError(f"appeal {self.appeal}: expected a chance, above 0 and at most 1")
-        if self.patience <= 0 or len(self.cost) != 3 or min(self.cost) < 0 or self.budget < 1:
+        costs = len(self.cost) == 3 and all(0 <= cost < np.inf for cost in self.cost)
+        if not (costs and 0 < self.patience < np.inf and 1 <= self.budget < np.inf):
             raise InputError(
                 f"patience {self.patience}, cost {self.cost}, budget {self.budget}: expected patience above 0, three "
-                "costs of at least 0 and at least one step"
+                "costs of at least 0 and at least one step, all of them finite"
             )
 
     @property

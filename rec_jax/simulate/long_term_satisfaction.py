@@ -6,6 +6,7 @@ reverse. Satisfaction multiplies how long a user stays, and neither can be seen.
 Checked against RecSim itself: tests/simulate/test_recsim.py.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ class LongTermSatisfaction:
 
     def __post_init__(self) -> None:
         check_slate(self.slate, self.candidates)
-        if not 0 <= self.memory_discount < 1 or self.budget < 1:
+        if not (0 <= self.memory_discount < 1 and 1 <= self.budget < math.inf):
             raise InputError(
                 f"memory_discount {self.memory_discount}, budget {self.budget}: expected a share below 1, and at least "
                 "one document"

@@ -205,6 +205,8 @@ def test_play_refuses_rewards_out_of_range_and_other_rules_take_them() -> None:
 
     with pytest.raises(InputError, match="reward 5, one of 6 not from 0 to 1"):
         bandits.play(bandits.ucb1(2), pays, jnp.zeros((2, 2, 0)), jax.random.key(0), 3)
+    with pytest.raises(InputError, match="reward nan: expected finite numbers"):
+        bandits.epsilon_greedy(2, 0.1).check(np.array([1.0, np.nan]))
     assert (
         bandits.play(bandits.epsilon_greedy(2, 0.1), pays, jnp.zeros((2, 2, 0)), jax.random.key(0), 3).reward.sum()
         == 30

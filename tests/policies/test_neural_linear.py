@@ -108,6 +108,19 @@ def test_it_learns_what_no_linear_rule_can() -> None:
     assert late["random"] < 0.55
 
 
+def test_runs_are_retrained_by_draws_of_their_own() -> None:
+    """Two runs that start alike and live through the same: as one they would stay alike."""
+    bandit = neural_linear(3, (4,), every=8, steps=3, batch=2)
+    state, rng, update = bandit.init(2), np.random.default_rng(0), jax.jit(bandit.update)
+    state = state._replace(params=jax.tree.map(lambda x: jnp.stack([x[0], x[0]]), state.params))
+    for _ in range(8):
+        context = jnp.tile(jnp.asarray(rng.normal(size=(1, 2, 3)), jnp.float32), (2, 1, 1))
+        state = update(state, jnp.zeros(2, jnp.int32), jnp.full(2, rng.normal(), jnp.float32), context)
+    np.testing.assert_array_equal(state.x[0], state.x[1])
+    kernel = jax.tree.leaves(state.params)[-1]
+    assert not np.array_equal(kernel[0], kernel[1])
+
+
 def test_bad_settings_are_refused() -> None:
     for changes in ({"every": 0}, {"l2": 0.0}, {"hidden": ()}, {"prior": (0.0, 1.0)}):
         with pytest.raises(InputError, match="expected numbers above 0, and a layer"):

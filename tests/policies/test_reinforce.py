@@ -103,3 +103,6 @@ def test_impossible_settings_are_refused() -> None:
         reinforce.top_k_factor(jnp.zeros(1), 0)
     with pytest.raises(InputError, match="cap 0"):
         reinforce.importance(jnp.zeros(1), jnp.zeros(1), cap=0.0)
+    for never in (-jnp.inf, jnp.nan):
+        with pytest.raises(InputError, match="action 1: log_beta"):
+            reinforce.loss(jnp.zeros((2, 3)), jnp.array([0, 1]), jnp.ones(2), jnp.array([-1.0, never]))

@@ -326,6 +326,8 @@ def test_names_are_the_papers() -> None:
         ({"priority": -0.5}, "priority -0.5: expected a share"),
         ({"correction_steps": -1}, "correction_steps -1: expected at least 0"),
         ({"layers": ()}, "layers .*: expected at least one"),
+        ({"torso": "lstm"}, "no torso 'lstm'"),
+        ({"torso": "transformer", "torso_width": 33}, "torso_width 33: .* a multiple of 2"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], part: str) -> None:
@@ -358,6 +360,28 @@ def test_features_of_another_width_are_refused() -> None:
         jax.jit(made.act)(params, jax.random.key(1), wide)
     with pytest.raises(InputError, match=r"user features of another width: the policy was made for 3, and .* 2;"):
         made.act(params, jax.random.key(1), seen._replace(user=seen.user[:, :2]))
+
+
+def test_a_history_of_another_length_is_refused_where_the_torso_cannot_read_it() -> None:
+    key = jax.random.key(0)
+    for torso in ("dnn", "transformer", "gru"):
+        agent = SlateQ(layers=(4,), torso=torso, torso_width=4, users=2, batch=2, remembered=60, warmup=20)
+        made, longer = make(agent, Remembering(Small(), 3), Small().weigh), Remembering(Small(), 5)
+        params, seen = jax.jit(made.init)(key).params, longer.observe(longer.reset(key, 2))
+        if torso == "gru":
+            assert made.act(params, key, seen).shape == (2, SLATE)
+        else:
+            with pytest.raises(InputError, match="a history of another shape"):
+                made.act(params, key, seen)
+        with pytest.raises(InputError, match="a history of another shape"):
+            made.act(params, key, seen._replace(history=None, events=None))
+
+
+def test_rewards_without_an_end_have_no_value_unless_discounted() -> None:
+    world = InterestExploration(candidates=4, slate=1)
+    with pytest.raises(InputError, match="discount 1: interest_exploration's sessions never end"):
+        make(SlateQ(discount=1.0), world, world.weights)
+    make(SlateQ(discount=1.0, rule="myopic"), world, world.weights)
 
 
 @pytest.mark.parametrize("world", [InterestExploration(candidates=4, slate=1), LongTermSatisfaction(slate=1)])

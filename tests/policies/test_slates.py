@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rec_jax.policies.slates import BUILDERS, greedy, optimal, top_k, value
+from rec_jax.errors import InputError
+from rec_jax.policies.slates import BUILDERS, Builder, greedy, optimal, top_k, value
 
 N, C = 300, 7
 
@@ -60,6 +61,12 @@ def test_greedy_takes_the_best_addition_each_time(k: int) -> None:
 def test_top_k_takes_the_largest_products() -> None:
     weights, none, q = jnp.array([[1.0, 2.0, 0.5, 4.0]]), jnp.array([1.0]), jnp.array([[3.0, 2.0, 7.0, -1.0]])
     assert top_k(weights, none, q, jnp.array([0.0]), 3).tolist() == [[1, 2, 0]]
+
+
+@pytest.mark.parametrize("build", BUILDERS.values())
+def test_more_documents_than_there_are_cannot_be_shown(build: Builder) -> None:
+    with pytest.raises(InputError, match=f"slate {C + 1}: expected from 1 to {C}"):
+        build(*as_float32(problem(1)), C + 1)
 
 
 def test_no_builder_is_worth_more_than_the_optimal_one() -> None:

@@ -8,7 +8,7 @@ import pytest
 from rec_jax.errors import InputError
 from rec_jax.policies import bandits
 from rec_jax.policies.neural_linear import neural_linear
-from rec_jax.policies.topics import no_topic, topic_agent
+from rec_jax.policies.topics import NoState, no_topic, topic_agent
 
 TOPICS = jnp.array([[0, 1, 2, 1], [2, 2, 0, 1], [1, 0, 0, 2]])
 SCORES = jnp.array([[0.1, 0.2, 0.9, 0.3], [0.4, 0.5, 0.6, 0.1], [-5.0, 0.3, 0.2, 0.8]])
@@ -72,3 +72,12 @@ def test_what_cannot_be_shared_is_refused() -> None:
             topic_agent(bandit, 3, 1, np.arange(2))
     with pytest.raises(InputError, match="expected one from 0"):
         topic_agent(bandits.ucb1(3), 3, 1, np.array([0, -1]))
+    with pytest.raises(InputError, match="a bandit of 3 arms for 5 topics"):
+        topic_agent(bandits.ucb1(3), 5, 1, np.arange(2))
+
+
+def test_scores_that_are_nearly_equal_or_far_apart_do_not_come_before_the_topic() -> None:
+    second = bandits.Bandit(lambda n: NoState(), lambda *of: jnp.array([1, 1]), lambda state, *of: state)
+    agent = topic_agent(second, 2, 2, np.zeros(2, int))
+    of, scores = jnp.array([[1, 1, 0], [0, 1, 1]]), jnp.array([[1e-5, 2e-5, 1.0], [5000.0, -3.0, -2.0]])
+    assert agent.act(agent.init(), jax.random.key(0), of, scores)[1].tolist() == [[1, 0], [2, 1]]

@@ -132,3 +132,9 @@ def test_what_cannot_be_shared_is_refused() -> None:
         placed(Agent(), counting, 4)
     with pytest.raises(InputError, match="--devices 99"):
         placed(Agent(), counting, 99)
+
+
+def test_a_training_that_would_not_go_on_is_refused() -> None:
+    on = placed(Agent(), counting)
+    with pytest.raises(InputError, match="every 0: expected at least 1 step"):
+        train(on.init(jax.random.key(0)), on.chunk, jax.random.key(0), 4, every=0)

@@ -221,6 +221,8 @@ def test_candidates_are_drawn_without_replacement_by_their_chances() -> None:
         ({"appeal": 0.0}, "appeal 0.0: expected a chance"),
         ({"patience": 0.0}, "patience 0.0"),
         ({"budget": 0}, "budget 0"),
+        ({"patience": math.inf}, "patience inf, .* all of them finite"),
+        ({"cost": (1.0, math.nan, 0.1)}, "expected patience above 0, three costs"),
     ],
 )
 def test_bad_settings_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -58,6 +58,12 @@ def test_what_is_declared_is_what_comes(of: Simulator) -> None:
 @pytest.mark.parametrize("of", SIMULATORS, ids=NAMES)
 def test_users_do_not_depend_on_who_is_beside_them_and_keys_decide(of: Simulator) -> None:
     one, again, other = stepped(of), stepped(of), stepped(of, seed=5)
+    before, slates = jax.tree.map(jnp.asarray, (one[0], one[2]))
+    beside, shown = jax.tree.map(lambda x, y: x.at[1:].set(y[1:]), (before, slates), (other[0], other[2]))
+    step = jax.jit(of.step)
+    alone, together = (step(jax.random.key(7), *given) for given in ((before, slates), (beside, shown)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b[0], rtol=1e-6), alone, together)
+    assert not np.array_equal(jax.tree.leaves(alone)[0][1:], jax.tree.leaves(together)[0][1:])
     jax.tree.map(np.testing.assert_array_equal, one, again)
     assert not np.array_equal(jax.tree.leaves(one[1])[0], jax.tree.leaves(other[1])[0])
 
@@ -196,13 +202,22 @@ def test_bad_settings_are_refused() -> None:
     for name, value in (("budget", float("inf")), ("budget", 0.0), ("video_length", 0.0), ("refund", -0.1)):
         with pytest.raises(InputError, match=f"{name} {value}.*expected minutes above 0"):
             InterestEvolution(**{name: value})
-    for given in ({"memory_discount": 1.0}, {"budget": 0}):
+    for name in ("step_penalty", "quality_sd", "quality_range"):
+        with pytest.raises(InputError, match=f"{name} -60.0: expected a number of at least 0"):
+            InterestEvolution(**{name: -60.0})
+    with pytest.raises(InputError, match="topics 0: expected at least 1"):
+        InterestEvolution(topics=0)
+    for given in ({"memory_discount": 1.0}, {"memory_discount": float("nan")}, {"budget": 0}):
         with pytest.raises(InputError, match="expected a share below 1, and at least one document"):
             LongTermSatisfaction(**given)
     with pytest.raises(InputError, match="affinity_mean: expected 2 kinds of users by 3 topics"):
         InterestExploration(supply=(0.2, 0.3, 0.5))
+    with pytest.raises(InputError, match=r"kinds \(0.3, 0.3\): expected shares that add up to 1"):
+        InterestExploration(kinds=(0.3, 0.3))
     with pytest.raises(InputError, match="quality_mean and quality_sd"):
         InterestExploration(quality_mean=(1.0,))
+    with pytest.raises(InputError, match="sessions of 0 users"):
+        many_episodes(LongTermSatisfaction(), partial(random_slates, k=2), None, jax.random.key(0), 0)
     with pytest.raises(InputError, match="sessions never end; give a limit of steps"):
         episodes(InterestExploration(), partial(random_slates, k=2), None, jax.random.key(0), 3)
     generous = InterestEvolution(quality_range=4.0)  # its best documents give back more time than they take
