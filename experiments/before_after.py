@@ -18,12 +18,13 @@ drift, hidden from every policy). Of a user's sessions, and then over users:
 
 Slates are top-k by default, in the order of chance of a click times worth: SlateQ's optimal slates (`--policy
 QL-OT-OS`) are best for users who look at all places alike, and these look at the first most. That top-k is better was
-first seen under another split of the users (`--seed 1`). After that they were split anew, and nothing was chosen on
-those who test now.
+first seen on the test users of another split (`--seed 1`), and then on those who are trained on there; they were split
+anew after that, but all of them took part in that choice of one of two.
 
 Intervals are of a bootstrap over users, of values averaged over sessions and seeds. Tests are paired by user (Holm over
 all of them), and a difference counts where Welch's t interval over seeds does not hold 0 either. Every seed trains
-anew; the sessions' random numbers are a seed's, the same for all policies.
+anew; sessions are the same for all policies and seeds, by the same random numbers, so that what differs between seeds
+is the training's. What learns nothing has one value.
 """
 
 import dataclasses
@@ -87,7 +88,7 @@ class Options:
     seeds: int = 3
     """Trainings."""
     sessions: int = 10
-    """Of each test user, for each seed."""
+    """Of each test user, the same for every policy."""
     test_share: float = 0.2
     """Share of the users that training does not see."""
     devices: int = added(1)
@@ -195,18 +196,21 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
     play = jax.jit(sessions, static_argnums=(0, 1))
     values: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in POLICIES}
     coverage: dict[str, list[float]] = {name: [] for name in POLICIES}
+
+    def score(name: str, act: Act, params: Any) -> None:
+        sums, shown = jax.device_get(play(test, act, params, device_key(0, "before and after, test"), who))
+        values[name].append(by_user(sums, users))
+        coverage[name].append(float((shown > 0).mean()))
+
+    for name in POLICIES:
+        if name in FIXED:
+            told(name)
+            score(name, fixed, jnp.asarray(FIXED[name], jnp.float32))
     for seed in range(1, options.seeds + 1):
-        told(f"training, seed {seed} of {options.seeds}")
+        told(f"seed {seed} of {options.seeds}")
         before, after = trained(on, options.steps // agent.users, seed, options.runs / f"{identity}-s{seed}")
-        systems: dict[str, tuple[Act, Any]] = {
-            name: (fixed, jnp.asarray(FIXED[name], jnp.float32)) for name in POLICIES if name in FIXED
-        }
-        systems |= {BEFORE: (learnt, before), AFTER: (learnt, after)}
-        told(f"scoring, seed {seed} of {options.seeds}")
-        for name, (act, params) in systems.items():
-            sums, shown = jax.device_get(play(test, act, params, device_key(seed, "sessions"), who))
-            values[name].append(by_user(sums, users))
-            coverage[name].append(float((shown > 0).mean()))
+        score(BEFORE, learnt, before)
+        score(AFTER, learnt, after)
     means = {
         name: {of: np.mean([seed[of] for seed in seeds], axis=0) for of in METRICS} for name, seeds in values.items()
     }

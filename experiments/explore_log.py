@@ -170,6 +170,10 @@ def played(
             context = joined if family == "neural-linear" else crossed
             kept[family, amount] = replay(bandit, of, context(users, arms), key)
     most = min(int(k.matched.sum(axis=1).min()) for k in kept.values())
+    if most < 2:
+        raise InputError(
+            f"--rounds {options.rounds}: of them a pass kept {most} with {arms} arms, too few for a curve; take more"
+        )
     marks = np.unique(np.linspace(1, most, 26).astype(int))[1:]
     best = float(log.rates.max())
     found: dict[str, dict[str, Any]] = {}

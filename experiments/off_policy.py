@@ -84,8 +84,12 @@ class OffPolicyExperiment:
         for name, least in (("folds", 2), ("bootstraps", 2), ("iterations", 1), ("seed", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"--{name} {getattr(self, name)}: expected at least {least}")
-        if not self.limits or min(self.limits) <= 0 or self.inverse_penalty <= 0 or not 0 < self.level < 1:
-            raise InputError("--limits and --inverse-penalty: expected numbers above 0; --level: one from 0 to 1")
+        given = (*self.limits, self.inverse_penalty)
+        if not self.limits or not all(0 < number < np.inf for number in given) or not 0 < self.level < 1:
+            raise InputError(
+                f"--limits and --inverse-penalty: expected finite numbers above 0 ({NO_LIMIT:g} is none); --level: one "
+                "from 0 to 1"
+            )
 
     @property
     def hash(self) -> str:
@@ -121,11 +125,13 @@ def predicted(log: BanditLog, experiment: OffPolicyExperiment) -> Float[np.ndarr
     """The reward of every item in every round, at the place of the round, by a model that did not see the round.
 
     Where nothing, or everything, was clicked in the other folds, it is their mean. A bootstrap of the log holds copies
-    of its rounds, which may stand in other folds.
+    of its rounds, which may stand in other folds. InputError: more folds than rounds.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import KFold
 
+    if experiment.folds > len(log):
+        raise InputError(f"--folds {experiment.folds}: the log has {len(log):,} rounds; take at most as many")
     found = np.zeros((len(log), len(log.items)))
     folds = KFold(experiment.folds, shuffle=True, random_state=experiment.fold_seed)
     for seen, unseen in folds.split(log.context):

@@ -5,12 +5,12 @@
 
 Every system and seed of a record of `experiments.offline_rl` is read back from its run and shows `LoggedUsers` its best
 documents of those there are, reading the user's history in train and what was clicked since. Beside them stand random
-slates, the most popular documents and the best predicted ones. Of each session: the return (rewards of the clicked, a
-rating's share of the scale, added up), clicks a slate, and the share of likes among the clicked. Sessions begin with
-the same users for all. Values are averaged over seeds and kept by seed: intervals are over sessions, and over seeds
-where there are several; tests are paired over sessions (Holm over all of them), and a difference counts where Welch's
-t interval over seeds does not hold 0 either. A session in which some seed had no click has no share of likes, and is
-left out of that test.
+slates, the most popular documents and the best predicted ones. Of each user's sessions: the mean return (rewards of the
+clicked, a rating's share of the scale, added up), clicks a slate, and the share of likes among the clicked. Sessions
+begin with the same users for all. Values are averaged over seeds and kept by seed: intervals are over users, and over
+seeds where there are several; tests are paired over users (Holm over all of them), and a difference counts where
+Welch's t interval over seeds does not hold 0 either. A user who clicked nothing under some seed has no share of likes,
+and is left out of that test.
 
 Candidates are what a user does not have in train and did not click in the session (`Unseen`): a recommender was never
 asked for the others.
@@ -44,10 +44,10 @@ from rec_jax.randomness import device_key
 from rec_jax.recommend import Saved, load
 from rec_jax.registry import parse_experiment
 from rec_jax.simulate.base import Simulator
-from rec_jax.simulate.by_item import ByItem, read
+from rec_jax.simulate.by_item import ByItem, Readers, read
 from rec_jax.simulate.episodes import Act, many_episodes
 from rec_jax.simulate.fitting import Fit, fit
-from rec_jax.simulate.logged_users import LoggedUsers
+from rec_jax.simulate.logged_users import LoggedUsers, Users
 from rec_jax.simulate.unseen import Unseen
 from rec_jax.tracking.certificate import code_state, machine
 from rec_jax.tracking.plots import picture
@@ -89,11 +89,24 @@ def runs_of(record: Mapping[str, Any], runs: Path) -> dict[str, list[Path]]:
 
 
 def values(world: Simulator, act: Act, params: Any, n: int) -> dict[str, np.ndarray]:
-    """The metrics by session; likes a click are NaN where nothing was clicked."""
+    """The metrics of n sessions by user, of whom the same come to every policy; likes a click are NaN where nothing was
+    clicked."""
     found = many_episodes(world, act, params, device_key(0, "offline RL, value"), n)
-    clicks, likes = (np.asarray(of, np.float64) for of in (found.clicks, found.signals["like"]))
-    rates = clicks / np.asarray(found.length), np.divide(likes, clicks, out=np.full(n, np.nan), where=clicks > 0)
-    return dict(zip(METRICS, (np.asarray(found.reward, np.float64), *rates), strict=True))
+    _, row = np.unique(_who(found.first), return_inverse=True)
+    sums = [
+        np.bincount(row, np.asarray(of, np.float64))
+        for of in (found.reward, found.clicks, found.length, found.signals["like"])
+    ]
+    reward, clicks, slates, likes = sums
+    rates = clicks / slates, np.divide(likes, clicks, out=np.full(len(clicks), np.nan), where=clicks > 0)
+    return dict(zip(METRICS, (reward / np.bincount(row), *rates), strict=True))
+
+
+def _who(first: Any) -> np.ndarray:
+    """Which of the fitted users came to each session, by its first state: `LoggedUsers`' own or of what is around."""
+    while not isinstance(first, Users):
+        first = first.offered if isinstance(first, Readers) else first.users
+    return np.asarray(first.who)
 
 
 def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
@@ -127,6 +140,7 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
     return {
         "data": given["data"],
         "sessions": options.sessions,
+        "users": len(found["random"][0]["return"]),
         "candidates": options.candidates,
         "budget": options.budget,
         "seeds": given["seeds"],
@@ -154,7 +168,7 @@ def spread(record: Mapping[str, Any], name: str, metric: str) -> float | None:
 
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
-    """Every policy's values with their intervals over sessions, and in grey over seeds, a panel a metric."""
+    """Every policy's values with their intervals over users, and in grey over seeds, a panel a metric."""
     names, size = list(record["values"]), (11, 0.32 * len(record["values"]) + 1.4)
     with picture(path, size, 1, len(METRICS), sharey=True) as (figure, panels):
         of = verdicts(record["tests"])

@@ -244,11 +244,16 @@ def _weights(world: World) -> Weigh:
 def scored(world: World, act: Act, params: Any, part: str, n: int) -> dict[str, np.ndarray]:
     """By user: the return (minutes watched), the quality of what was clicked, and steps.
 
-    Quality is added up over a session and divided by the mean number of clicks of all users, so that its mean over
-    users is the mean quality of a clicked document.
+    The mean over users is the mean quality R of a clicked document, which is that of a session's sum Q over that of its
+    clicks C. A user's value is R + (Q - R C) / mean(C), by which that ratio changes where the user counts for more: so
+    intervals over users take it that clicks vary too (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+    Sec. 21: the influence function).
     """
     found: Episodes = many_episodes(world, act, params, device_key(0, part), n)
-    quality = np.asarray(found.signals["quality"]) / max(float(np.mean(found.clicks)), 1e-9)
+    sums, clicks = (np.asarray(of, np.float64) for of in (found.signals["quality"], found.clicks))
+    each = max(float(clicks.mean()), 1e-9)
+    ratio = float(sums.mean()) / each
+    quality = (ratio + (sums - ratio * clicks) / each).astype(np.float32)
     return {"return": np.asarray(found.reward), "quality": quality, "length": np.asarray(found.length, np.float32)}
 
 

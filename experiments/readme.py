@@ -291,7 +291,8 @@ def _in_fitted_users(record: Mapping[str, Any], value: Mapping[str, Any], earned
             counts = f"{found.count('better')} better and {found.count('worse')} worse"
             brought.append(f"{len(found)} bring {counts} {kind}")
     apart = all(test["over_seeds"] for test in value["tests"])
-    over = "both over sessions and over seeds (±: 95 % over seeds)" if apart else "over sessions of one seed"
+    unit = "users" if "users" in value else "sessions"
+    over = f"both over {unit} and over seeds (±: 95 % over seeds)" if apart else f"over {unit} of one seed"
     returns = {name: of_policy["return"][0] for name, of_policy in value["values"].items()}
     others = ", ".join(f"{name} {returns[name]:.2f}" for name in ("random", "popularity", "best predicted"))
     most = max(record["systems"], key=lambda name: returns[name])

@@ -15,9 +15,9 @@ Then `LoggedUsers`, fitted to a real log: sessions in which slates are drawn by 
 correction, with that for the policy, and with that for slates too; a fourth learns from its own slates, which costs
 users what it shows them meanwhile. All learn on four fifths of the users, from the first 20 steps of their sessions
 (`--length`, in the record's `agent`; the users' own limit is 50), and are scored on the others' whole sessions, beside
-policies that learn nothing. Intervals and tests are over sessions, which begin with the same users for all, of values
-averaged over seeds; p-values are adjusted (Holm) over all pairs and metrics; and a difference counts where Welch's t
-interval over seeds does not hold 0 either.
+policies that learn nothing. Sessions begin with the same users for all. Intervals and tests are over users, of values
+averaged over a user's sessions and over seeds; p-values are adjusted (Holm) over all pairs and metrics; and a
+difference counts where Welch's t interval over seeds does not hold 0 either.
 """
 
 import dataclasses
@@ -88,7 +88,7 @@ class Options:
     seeds: int = 3
     """Trainings of each learner."""
     sessions: int = 4096
-    """On which policies are scored."""
+    """Of test users, drawn anew for each, on which policies are scored."""
     test_share: float = 0.2
     """Share of the users that training does not see."""
     devices: int = added(1)
@@ -181,7 +181,7 @@ def run(options: Options, told: Callable[[str], None] = lambda name: None) -> di
             with closing(Checkpoints(options.runs / f"{identity}-s{seed}")) as store:
                 state = train(first, on.chunk, key, options.steps, store=store, put=on.put)
             each[name].append(values(test, serve, on.one(state).params, options.sessions))
-    # A session without a click has no share of likes, and is left out of that metric in every policy compared.
+    # A user who clicked nothing has no share of likes, and is left out of that metric in every policy compared.
     means = {name: {m: np.mean([of[m] for of in seeds], axis=0) for m in METRICS} for name, seeds in each.items()}
     return {
         "simulations": small,
@@ -228,7 +228,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
         panel.set_yticks(range(len(names)), names, fontsize=8)
         panel.invert_yaxis()
         panel.set_title(f"{record['data']['name']}: return in fitted users no training saw", fontsize=9)
-        panel.set_xlabel("rewards of a session, 95 % over sessions")
+        panel.set_xlabel("rewards of a session, 95 % over users")
 
 
 def script(argv: Sequence[str]) -> None:

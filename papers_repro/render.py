@@ -190,8 +190,9 @@ def _claims(paper: Standing) -> list[str]:
         rows += [""]
     epochs = ", of the epochs that validation chose" if paper.kind.epochs else ""
     said = (
-        f"Paired randomisation tests over {unit}, of values averaged over seeds{epochs}, and Welch's t intervals over "
-        "seeds; a cell of one seed is taken as it is. A claim is decided where both say so at 5 %."
+        f"Paired randomisation tests over {unit}, of values averaged over seeds{epochs}, Holm-adjusted over the pairs "
+        "of each claim by itself, and Welch's t intervals over seeds; a cell of one seed is taken as it is. A claim is "
+        "decided where both say so at 5 %."
     )
     return ["## Claims", "", said, "", *rows] if rows else []
 

@@ -47,8 +47,8 @@ MOST = 0.1
 class Log:
     """Rounds of a logging policy. `propensities`: whether the chances were logged, or estimated afterwards.
 
-    InputError: arrays of unlike lengths, no round, rewards that are not finite, a propensity that is missing (NaN),
-    zero, negative or above 1: the first such round is named.
+    InputError: no propensities, actions that are no whole numbers, arrays of unlike lengths, no round, rewards that are
+    not finite, a propensity that is missing (NaN), zero, negative or above 1: the first such round is named.
     """
 
     action: Int[np.ndarray, "_"]
@@ -57,6 +57,9 @@ class Log:
     propensities: Source = "logged"
 
     def __post_init__(self) -> None:
+        _check_there(self.propensity)
+        if not np.issubdtype(np.asarray(self.action).dtype, np.integer):
+            raise InputError(f"actions of type {np.asarray(self.action).dtype}: expected whole numbers from 0")
         lengths = {len(self.action), len(self.reward), len(self.propensity)}
         if len(lengths) > 1 or 0 in lengths:
             raise InputError(
@@ -71,7 +74,7 @@ class Log:
 class SlateLog:
     """Rounds in which K places were filled: the propensity of each place's action, and what each place earned.
 
-    InputError: as Log, of the first place of the first round.
+    InputError: as Log, of the first place of the first round; arrays that are not of rounds by places.
     """
 
     reward: Float[np.ndarray, "_ _"]
@@ -79,7 +82,8 @@ class SlateLog:
     propensities: Source = "logged"
 
     def __post_init__(self) -> None:
-        if self.reward.shape != self.propensity.shape or self.reward.size == 0:
+        _check_there(self.propensity)
+        if self.reward.ndim != 2 or self.reward.shape != self.propensity.shape or self.reward.size == 0:
             raise InputError(
                 f"a log of rewards {self.reward.shape} and propensities {self.propensity.shape}: expected the same "
                 "rounds and places, and at least one"
@@ -92,6 +96,14 @@ def _place(flat: int, of: np.ndarray) -> str:
     if of.ndim == 1:
         return f"round {flat}"
     return "round {}, place {}".format(*divmod(flat, of.shape[1]))
+
+
+def _check_there(propensity: np.ndarray | None) -> None:
+    if propensity is None:
+        raise InputError(
+            "a log without propensities: expected the chance with which the logging policy took each action; where it "
+            "was not logged, that of an estimated policy (rec_jax.evaluate.behaviour), propensities='estimated'"
+        )
 
 
 def _check_rewards(reward: np.ndarray) -> None:
@@ -190,7 +202,8 @@ def estimate(
     `model`: predicted rewards; give each round those of a model that was not fitted on it, or the estimates are too
     hopeful. `tau` is switch-dr's limit of w, `shrink` the lambda of dr-os.
     InputError: unknown estimators, a model missing or not finite, shapes that do not fit, an action that the policy
-    does not know, chances that are negative or do not add up to 1, a tau or shrink not above 0, no resamples.
+    does not know, chances that are negative or do not add up to 1, a tau not above 0, a shrink that is not or is
+    infinite, no resamples.
     """
     m = len(log.action)
     _check_policy(policy, m)
@@ -207,8 +220,8 @@ def estimate(
         raise InputError(
             f"round {row}, action {action}: predicted reward {model[row, action]}: expected a finite number"
         )
-    if not (tau > 0 and shrink > 0):
-        raise InputError(f"tau {tau}, shrink {shrink}: expected numbers above 0")
+    if not (tau > 0 and 0 < shrink < np.inf):
+        raise InputError(f"tau {tau}, shrink {shrink}: expected numbers above 0, and shrink (a lambda) finite")
     wrong = np.flatnonzero((log.action < 0) | (log.action >= policy.shape[1]))
     if len(wrong):
         raise InputError(

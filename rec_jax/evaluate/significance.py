@@ -231,14 +231,16 @@ def compare_over_seeds(
     by_seed: Mapping[str, Float[np.ndarray, "_ _"]], pairs: Sequence[tuple[str, str]], resamples: int
 ) -> dict[tuple[str, str], tuple[Against, Interval]]:
     """By pair: its first system against its second over users, of values averaged over seeds, and their difference
-    over seeds. `by_seed` holds values by seed and user. Errors as in `compare_pairs`.
+    over seeds, of the same users: those who have a value under every seed of both. `by_seed` holds values by seed and
+    user. Errors as in `compare_pairs`.
     """
     over_users = {(a, b): (by_seed[a].mean(axis=0), by_seed[b].mean(axis=0)) for a, b in pairs}
-    over_seeds = {name: np.nanmean(of, axis=1).tolist() for name, of in by_seed.items()}
-    return {
-        (a, b): (test, seed_difference(over_seeds[a], over_seeds[b]))
-        for (a, b), test in compare_pairs(over_users, resamples).items()
-    }
+    found = {}
+    for (a, b), test in compare_pairs(over_users, resamples).items():
+        counted = ~np.isnan(over_users[a, b][0] - over_users[a, b][1])
+        of_a, of_b = (by_seed[name][:, counted].mean(axis=1).tolist() for name in (a, b))
+        found[a, b] = test, seed_difference(of_a, of_b)
+    return found
 
 
 def pair_records(

@@ -162,11 +162,32 @@ def test_logs_that_cannot_be_used_are_refused(changes: dict[str, Any], part: str
         Log(**(GOOD | changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"propensity": None}, "a log without propensities: .* propensities='estimated'"),
+        ({"action": np.array([0.0, 1.0])}, "actions of type float64: expected whole numbers"),
+    ],
+)
+def test_what_types_would_tell_is_told_without_them_too(changes: dict[str, Any], part: str) -> None:
+    """The tests check annotations where a user's program does not."""
+    log = Log(**GOOD)
+    for name, value in changes.items():
+        object.__setattr__(log, name, value)
+    with pytest.raises(InputError, match=part):
+        log.__post_init__()
+
+
 def test_bad_slate_logs_are_refused() -> None:
     with pytest.raises(InputError, match=r"round 1, place 0: propensity 0\.0"):
         SlateLog(np.ones((2, 2)), np.array([[0.5, 0.5], [0.0, 0.5]]))
     with pytest.raises(InputError, match="expected the same"):
         SlateLog(np.ones((2, 2)), np.ones((2, 3)))
+    log = SlateLog(np.ones((2, 2)), np.ones((2, 2)))
+    object.__setattr__(log, "reward", np.ones(2))
+    object.__setattr__(log, "propensity", np.ones(2))
+    with pytest.raises(InputError, match="rounds and places"):
+        log.__post_init__()
     log = SlateLog(np.ones((2, 2)), np.ones((2, 2)))
     with pytest.raises(InputError, match="a policy over"):
         slates(log, np.ones((2, 3)))
@@ -189,6 +210,7 @@ def test_bad_slate_logs_are_refused() -> None:
         (np.full((2, 2), 0.5), {"estimators": ("ips",), "resamples": 0}, "resamples = 0"),
         (np.full((2, 2), 0.5), {"model": np.array([[1, 1], [1, np.nan]])}, "round 1, action 1: predicted reward nan"),
         (np.full((2, 2), 0.5), {"estimators": ("ips",), "shrink": 0.0}, "shrink 0.0: expected numbers above 0"),
+        (np.full((2, 2), 0.5), {"estimators": ("ips",), "shrink": np.inf}, "shrink inf: .* finite"),
     ],
 )
 def test_what_does_not_fit_is_refused(policy: np.ndarray, given: dict[str, Any], part: str) -> None:

@@ -322,3 +322,8 @@ def test_a_user_without_a_value_in_some_seed_is_left_out_of_both() -> None:
     row = pair_records(found, [("a", "b")], 500)[1]
     a, b = (np.mean([of["ndcg"][100:] for of in found[name]], axis=0) for name in "ab")
     assert row["difference"] == pytest.approx((a - b).mean()) != whole["difference"]
+    # And over seeds as well, or the interval would be of another difference.
+    a, b = (np.stack([of["ndcg"][100:] for of in found[name]]).mean(axis=1) for name in "ab")
+    welch = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval()
+    assert row["over_seeds"] == pytest.approx(list(welch))
+    assert row["over_seeds"] != pytest.approx(whole["over_seeds"])

@@ -43,3 +43,5 @@ def test_less_variance_is_taken_until_the_bias_shows() -> None:
         slope([])
     with pytest.raises(InputError, match="at least two rounds"):
         slope([np.ones(1)])
+    with pytest.raises(InputError, match="NaN or infinite"):
+        slope([np.array([1.0, 2.0]), np.array([np.nan, 1.0])])

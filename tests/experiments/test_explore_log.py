@@ -82,3 +82,6 @@ def test_the_script_says_that_chances_are_estimated(
     assert (tmp_path / "plot.png").stat().st_size > 10_000
     with pytest.raises(InputError, match="--passes 1"):
         explore_log.script(["--passes", "1"])
+    options = explore_log.Options(films=3, passes=4, rounds=2)
+    with pytest.raises(InputError, match=r"--rounds 2: of them a pass kept \d with 3 arms"):
+        explore_log.played(small(), options, few, lambda name: None)

@@ -141,5 +141,6 @@ def test_bad_settings_are_told() -> None:
         OffPolicyExperiment(folds=1)
     with pytest.raises(InputError, match="no estimator 'drr': did you mean dr"):
         OffPolicyExperiment("drr")
-    with pytest.raises(InputError, match="expected numbers above 0"):
-        OffPolicyExperiment(limits=())
+    for limits in ((), (1.0, 0.0), (float("inf"),), (1.0, float("nan"))):
+        with pytest.raises(InputError, match="expected finite numbers above 0"):
+            OffPolicyExperiment(limits=limits)

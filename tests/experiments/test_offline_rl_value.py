@@ -46,7 +46,7 @@ def test_the_script_keeps_values_by_seed_and_shows_their_spread(
     for name, of in record["by_seed"].items():
         for metric, seeds in of.items():
             assert len(seeds) == (1 if name in ("random", "popularity", "best predicted") else 2)
-            if metric != METRICS[-1]:  # its sessions without a click are left out where either seed has one
+            if metric != METRICS[-1]:  # users without a click are left out where they have none under either seed
                 assert record["values"][name][metric][0] == pytest.approx(np.mean(seeds))
     assert len(set(record["by_seed"]["gru4rec sqn"]["return"])) == 2
     assert "±" in capsys.readouterr().out
@@ -57,6 +57,6 @@ def test_the_script_keeps_values_by_seed_and_shows_their_spread(
     text = readme.offline_rl("offline_rl")(json.loads((out / "record.json").read_text()))
     half = spread(record, "gru4rec sqn", "return")
     assert f"{record['values']['gru4rec sqn']['return'][0]:.2f} ±{half:.2f}" in text
-    assert "both over sessions and over seeds" in text
+    assert "both over users and over seeds" in text
     with pytest.raises(InputError, match=r"is not there; run experiments\.offline_rl with --runs"):
         offline_rl_value.script([*of_runs[:2], "--runs", str(tmp_path / "elsewhere")])

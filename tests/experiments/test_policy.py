@@ -1,6 +1,7 @@
 """Policies trained and scored by the script, on few users."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from papers_repro.paper import Cell
 from rec_jax.config import from_json, to_json
 from rec_jax.errors import InputError
 from rec_jax.files import read_lines
+from rec_jax.policies.fixed import random_slates
 from rec_jax.policies.slateq import SlateQ
+from rec_jax.randomness import device_key
+from rec_jax.simulate.episodes import many_episodes
 from tests.tracking.offline import complete, history
 
 SMALL = SlateQ(layers=(8,), users=8, batch=16, remembered=60, warmup=20)
@@ -31,6 +35,19 @@ def test_a_policy_is_trained_validated_and_scored_once() -> None:
     again, same = policy.run(QUICK)
     assert again["metrics"] == result["metrics"]
     np.testing.assert_array_equal(same[f"{RULE}/return"], per_user[f"{RULE}/return"])
+
+
+def test_the_interval_of_quality_is_that_of_a_ratio() -> None:
+    """Against a bootstrap that draws users and divides anew each time."""
+    world, act = PolicyExperiment("random").world, partial(random_slates, k=3)
+    found = policy.scored(world, act, None, "valid", 400)
+    session = many_episodes(world, act, None, device_key(0, "valid"), 400)
+    quality, clicks = (np.asarray(of, np.float64) for of in (session.signals["quality"], session.clicks))
+    assert found["quality"].mean() == pytest.approx(quality.sum() / clicks.sum(), abs=1e-5)
+    drawn = np.random.default_rng(0).integers(0, 400, (4000, 400))
+    ratios = quality[drawn].sum(axis=1) / clicks[drawn].sum(axis=1)
+    assert found["quality"][drawn].mean(axis=1).std() == pytest.approx(ratios.std(), rel=0.03)
+    assert (quality / clicks.mean())[drawn].mean(axis=1).std() != pytest.approx(ratios.std(), rel=0.03)
 
 
 def test_devices_share_users_and_a_training_goes_on_with_as_many(tmp_path: Path) -> None:
