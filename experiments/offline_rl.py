@@ -3,7 +3,7 @@
     python -m experiments.offline_rl --out experiments/records/offline_rl   (about 45 minutes on one free core)
     python -m experiments.offline_rl --trials 1 --seeds 1 --epochs 3        (a look at it: some minutes)
     python -m experiments.offline_rl --data ml-1m-sasrec-rated --batch-size 128 --trials 1 --methods sqn sac cql \\
-        --out experiments/records/offline_rl_1m                             (some five hours on one core)
+        --models sasrec --out experiments/records/offline_rl_1m             (some two hours on one core)
 
 GRU4Rec and SASRec are trained by cross-entropy on the next item, alone ('supervised') and with a Q head that learns
 from ratings as rewards (`rec_jax/objectives/q_learning.py`). Every system is given as many trials on validation, by

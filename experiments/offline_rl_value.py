@@ -10,7 +10,7 @@ clicked, a rating's share of the scale, added up), clicks a slate, and the share
 begin with the same users for all. Values are averaged over seeds and kept by seed: intervals are over users, and over
 seeds where there are several; tests are paired over users (Holm over all of them), and a difference counts where
 Welch's t interval over seeds does not hold 0 either. A user who clicked nothing under some seed has no share of likes,
-and is left out of that test.
+and is left out of that test. What a run earned is kept beside it, and not found out twice.
 
 Candidates are what a user does not have in train and did not click in the session (`Unseen`): a recommender was never
 asked for the others.
@@ -32,16 +32,18 @@ from rich.table import Table
 from experiments.cli import main, parse_options
 from experiments.offline_rl import pairs, verdicts
 from rec_jax.comparison import RESAMPLES
+from rec_jax.config import short_hash, to_json
 from rec_jax.data.histories import Histories
 from rec_jax.data.registry import DEFAULT_FOLDER
 from rec_jax.errors import InputError
 from rec_jax.evaluate.report import intervals
 from rec_jax.evaluate.significance import pair_records, seed_interval
-from rec_jax.files import read_json, write_json
+from rec_jax.files import atomic, read_json, write_json
 from rec_jax.policies.fixed import random_slates, scored
 from rec_jax.policies.trained import shown_by
+from rec_jax.problem import pose
 from rec_jax.randomness import device_key
-from rec_jax.recommend import Saved, load
+from rec_jax.recommend import load
 from rec_jax.registry import parse_experiment
 from rec_jax.simulate.base import Simulator
 from rec_jax.simulate.by_item import ByItem, Readers, read
@@ -54,6 +56,8 @@ from rec_jax.tracking.plots import picture
 from rec_jax.tracking.tables import MARKS
 
 METRICS = ("return", "clicks a slate", "likes a click")
+FIT = Fit(resamples=200)
+"""How users are fitted to the log."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +117,11 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
     """The record: every system's values, and its tests against the same model alone. InputError: runs are missing."""
     code, given = code_state(), read_json(options.record)
     folders = runs_of(given, options.runs)
-    first = load(next(iter(folders.values()))[0], options.data_dir)
-    dataset = first.problem.dataset
-    fitted, _ = fit(dataset, Fit(resamples=200))
-    train = first.problem.split.train
+    problem = pose(parse_experiment(next(iter(given["systems"].values()))["experiment"]), options.data_dir)
+    dataset, train = problem.dataset, problem.split.train
+    if dataset.fingerprint != given["data"]["fingerprint"]:
+        raise InputError(f"{dataset.name}: is not what {options.record} was made with; take that record's data")
+    fitted, _ = fit(dataset, FIT)
     users = LoggedUsers(fitted, options.candidates, budget=options.budget)
     unseen = Unseen(users, train)
     found: dict[str, list[dict[str, np.ndarray]]] = {}
@@ -128,14 +133,10 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
     for name, act in fixed.items():
         told(name)
         found[name] = [values(unseen, act, None, options.sessions)]
-    everyone = np.arange(dataset.n_users, dtype=np.int32)
+    histories = Histories.of(train, dataset.n_users)
     for name, of in folders.items():
         told(name)
-        saved = [load(folder, options.data_dir) for folder in of]
-        world = ByItem(unseen, Histories.of(train, dataset.n_users).last(everyone, _reads(saved))[0])
-        # One program for all seeds: their scorers differ in the cache alone.
-        act = shown_by(saved[0].scorer, read, users.slate)
-        found[name] = [values(world, act, one.scorer.cache, options.sessions) for one in saved]
+        found[name] = earned(of, unseen, histories, options)
     means = {name: {m: np.mean([of[m] for of in seeds], axis=0) for m in METRICS} for name, seeds in found.items()}
     return {
         "data": given["data"],
@@ -154,8 +155,38 @@ def judge(options: Options, told: Any = lambda name: None) -> dict[str, Any]:
     }
 
 
-def _reads(saved: Sequence[Saved]) -> int:
-    return max(one.scorer.reads for one in saved)
+def earned(runs: Sequence[Path], unseen: Unseen, histories: Histories, options: Options) -> list[dict[str, np.ndarray]]:
+    """The values of a system's runs, one a seed: those that they keep, or new ones, which they then keep.
+
+    InputError: a run that keeps none, and has no parameters to find them out by.
+    """
+    kept = {run: _kept(run, options) for run in runs}
+    saved = {run: load(run, options.data_dir) for run, there in kept.items() if there is None}
+    if saved:
+        everyone = np.arange(len(histories.start) - 1, dtype=np.int32)
+        world = ByItem(unseen, histories.last(everyone, max(one.scorer.reads for one in saved.values()))[0])
+        # One program for all seeds: their scorers differ in the cache alone.
+        act = shown_by(next(iter(saved.values())).scorer, read, unseen.slate)
+    for run, one in saved.items():
+        found: dict[str, Any] = values(world, act, one.scorer.cache, options.sessions)
+        with atomic(_path(run, options)) as file:
+            np.savez_compressed(file, **found)
+        kept[run] = found
+    return [there for there in kept.values() if there is not None]
+
+
+def _path(run: Path, options: Options) -> Path:
+    """Where a run keeps what it earned in these users."""
+    asked = {name: getattr(options, name) for name in ("sessions", "candidates", "budget")}
+    return run / f"value-{short_hash({**asked, 'fit': to_json(FIT)})}.npz"
+
+
+def _kept(run: Path, options: Options) -> dict[str, np.ndarray] | None:
+    path = _path(run, options)
+    if not path.exists():
+        return None
+    with np.load(path) as stored:
+        return {name: stored[name] for name in METRICS}
 
 
 def _told(estimate: Any) -> list[float]:

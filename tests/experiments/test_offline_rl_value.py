@@ -1,6 +1,7 @@
 """What recommenders learnt from a log earn in fitted users: a small run, and how far seeds lie apart."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,16 @@ def test_the_script_keeps_values_by_seed_and_shows_their_spread(
     of_runs = ["--record", str(out / "record.json"), "--runs", str(tmp_path / "runs")]
     offline_rl_value.script([*of_runs, "--sessions", "64", "--candidates", "7", "--budget", "5"])
     record = json.loads((out / "value.json").read_text())
+    # What is there is not found out again: a run's parameters are not even needed for it.
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/value-*.npz")}
+    assert len(kept) == sum(len(of["return"]) for of in record["by_seed"].values()) - 3
+    for folder in (tmp_path / "runs").glob("*/checkpoints"):
+        shutil.rmtree(folder)
+    offline_rl_value.script([*of_runs, "--sessions", "64", "--candidates", "7", "--budget", "5"])
+    assert json.loads((out / "value.json").read_text())["values"] == record["values"]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    with pytest.raises(InputError, match="has no checkpoint yet"):
+        offline_rl_value.script([*of_runs, "--sessions", "32", "--candidates", "7", "--budget", "5"])
     for name, of in record["by_seed"].items():
         for metric, seeds in of.items():
             assert len(seeds) == (1 if name in ("random", "popularity", "best predicted") else 2)
