@@ -4,6 +4,9 @@
     python -m experiments.offline_rl --trials 1 --seeds 1 --epochs 3        (a look at it: some minutes)
     python -m experiments.offline_rl --data ml-1m-sasrec-rated --batch-size 128 --trials 1 --methods sqn sac cql \\
         --models sasrec --out experiments/records/offline_rl_1m             (some two hours on one core)
+    python -m experiments.offline_rl --data ml-1m-sasrec-rated --batch-size 128 --trials 1 --methods sqn sac cql \\
+        --models gru4rec --runs experiments/records/offline_rl_1m_gru4rec/runs \\
+        --out experiments/records/offline_rl_1m_gru4rec                     (two hours a seed; what is there is kept)
 
 GRU4Rec and SASRec are trained by cross-entropy on the next item, alone ('supervised') and with a Q head that learns
 from ratings as rewards (`rec_jax/objectives/q_learning.py`). Every system is given as many trials on validation, by
@@ -218,10 +221,16 @@ def conclusion(tests: Sequence[Mapping[str, Any]]) -> str:
         named = "; ".join(f"{name} ({', '.join(metrics)})" for name, metrics in of.items())
         return f"{named}; p at most {max(row['p_holm'] for row in rows):.4f}"
 
+    if all(t["over_seeds"] for t in found):
+        by = (
+            "both by paired randomisation tests over users, of values averaged over seeds, Holm over all, and by "
+            "Welch's t intervals over seeds"
+        )
+    else:
+        by = "by paired randomisation tests over users, Holm over all; of one seed each, its luck is in the difference"
     sentences = [
         f"{verdict}. All {len(found)} are with the same model alone ({' and '.join(models)}; {', '.join(methods)}; "
-        f"{len({t['metric'] for t in found})} metrics), and what counts is significant both by paired randomisation "
-        "tests over users, of values averaged over seeds, Holm over all, and by Welch's t intervals over seeds."
+        f"{len({t['metric'] for t in found})} metrics), and what counts is significant {by}."
     ]
     for name, rows in (("Better", better), ("Worse", worse)):
         if rows:
@@ -251,6 +260,11 @@ def budget(trials: int) -> str:
     return f"{trials} trials on validation" if trials > 1 else "The default hyper-parameters"
 
 
+def counted_seeds(seeds: int) -> str:
+    """How many runs each system has, in words."""
+    return f"{seeds} seeds" if seeds > 1 else "one seed"
+
+
 def table(record: dict[str, Any]) -> str:
     """The record as Markdown: a line a system, with the marks of its tests, and the conclusion."""
     of = {key: f" {MARKS[verdict]}" for key, verdict in verdicts(record["tests"]).items()}
@@ -265,7 +279,7 @@ def table(record: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {'–' if hit is None else f'{hit:.3f}'} | {epochs} |")
     note = (
         f"{record['data']['name']}: {record['split']}; the whole catalogue is ranked. {budget(record['trials'])} for "
-        f"every system, {record['seeds']} seeds, at most {record['epochs']} epochs, of which validation "
+        f"every system, {counted_seeds(record['seeds'])}, at most {record['epochs']} epochs, of which validation "
         "kept those shown; brackets: 95 % over users; ±: half of the 95 % t interval over seeds. ▲ ▽ = against the "
         f"same model alone (•). Liked: the test event's rating is at least {record['liked']:g}; reward@10: its rating, "
         "scaled to [0, 1], where it is among the first ten."

@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.benchmarks.train_sequence import cells_of
 from experiments.cli import main, parse_options
-from experiments.offline_rl import budget, verdicts
+from experiments.offline_rl import budget, counted_seeds, verdicts
 from experiments.offline_rl_value import spread
 from papers_repro.paper import names
 from papers_repro.render import overview
@@ -268,7 +268,7 @@ def offline_rl(name: str) -> Callable[[dict[str, Any]], str]:
         folder = f"experiments/records/{name}"
         lines += [
             "",
-            f"{record['data']['name']}, {budget(record['trials']).lower()} and {record['seeds']} seeds each; "
+            f"{record['data']['name']}, {budget(record['trials']).lower()} and {counted_seeds(record['seeds'])} each; "
             f"▲ ▽ = against the same model alone. [Table]({folder}/table.md), [record]({folder}/record.json), "
             f"[value]({folder}/value.json).",
             "",

@@ -66,6 +66,11 @@ def test_the_conclusion_follows_from_the_tests(shift: dict[str, float], text: st
         if by:
             assert f"; p at most {max(row['p_holm'] for row in of):.4f}." in told
     assert "sqn-constant" not in told
+    assert "over seeds" in told
+    alone = conclusion([row | {"over_seeds": None} for row in found])
+    assert alone.startswith(told.split(".")[0])
+    assert "of one seed each, its luck is in the difference." in alone
+    assert "over seeds" not in alone
 
 
 def test_what_a_second_loss_brings_is_told_apart_from_what_ratings_bring() -> None:
