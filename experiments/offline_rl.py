@@ -1,6 +1,7 @@
 """Does reinforcement learning from a log help sequential recommenders? SQN, SAC and CQL beside the same models alone.
 
-    python -m experiments.offline_rl --out experiments/records/offline_rl   (about 45 minutes on one free core)
+    python -m experiments.offline_rl                                        (about 45 minutes on one free core)
+    python -m experiments.offline_rl --runs experiments/records/offline_rl/runs     (its table, of the runs on record)
     python -m experiments.offline_rl --trials 1 --seeds 1 --epochs 3        (a look at it: some minutes)
     python -m experiments.offline_rl --data ml-1m-sasrec-rated --batch-size 128 --trials 1 --methods sqn sac cql \\
         --models sasrec --out experiments/records/offline_rl_1m             (some two hours on one core)
@@ -103,6 +104,8 @@ def systems(options: Options) -> dict[str, System]:
         given = getattr(options, name)
         if not given or len(set(given)) < len(given):
             raise InputError(f"--{name} {' '.join(given)}: expected one or more, each once")
+    if options.methods == ("sqn-constant",):
+        raise InputError("--methods sqn-constant: expected another beside it, whose rewards are ratings")
     if min(options.trials, options.seeds) < 1:
         raise InputError(f"--trials {options.trials} --seeds {options.seeds}: expected at least 1 of each")
     if 10 not in options.runtime.k:

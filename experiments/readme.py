@@ -323,6 +323,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "train_slateq": train_slateq,
     "offline_rl/record": offline_rl("offline_rl"),
     "offline_rl_1m/record": offline_rl("offline_rl_1m"),
+    "offline_rl_1m_gru4rec/record": offline_rl("offline_rl_1m_gru4rec"),
 }
 
 

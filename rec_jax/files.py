@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock
+
 from rec_jax.errors import InputError
 
 
@@ -36,6 +38,14 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         raise InputError(f"{folder}: cannot be written to ({error.strerror}); name another folder") from error
     return folder
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """No other process is inside such a block of the same folder: who comes second waits. The lock lies beside it."""
+    make_folder(path.parent)
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        yield
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from filelock import FileLock
 
 from rec_jax import registry
 from rec_jax.building import build, scorer_of
@@ -17,7 +16,7 @@ from rec_jax.choice import Choice, best_valid, lower_is_better, trace, validate
 from rec_jax.config import Experiment, Optimization, Runtime
 from rec_jax.data.splits import Split
 from rec_jax.errors import InputError
-from rec_jax.files import make_folder
+from rec_jax.files import alone
 from rec_jax.models.base import Scorer
 from rec_jax.objectives.base import Recommender
 from rec_jax.problem import Problem
@@ -178,9 +177,7 @@ def _alone(session: Session) -> Iterator[None]:
     if session.directory is None or not is_writer():
         yield
         return
-    path = session.directory.path
-    make_folder(path.parent)
-    with FileLock(path.with_name(f"{path.name}.lock")):
+    with alone(session.directory.path):
         yield
 
 

@@ -19,7 +19,7 @@ from rec_jax import registry
 from rec_jax.choice import lower_is_better, validate
 from rec_jax.config import Experiment, Runtime, changed, to_json
 from rec_jax.errors import Diverged, InputError, UndefinedScore
-from rec_jax.files import append_line, make_folder, read_json, read_lines, write_json, write_lines
+from rec_jax.files import alone, append_line, make_folder, read_json, read_lines, write_json, write_lines
 from rec_jax.problem import Problem
 from rec_jax.randomness import host_rng
 from rec_jax.run import check
@@ -71,10 +71,24 @@ def tune(
     A trial is fitted on the train events and valued by `experiment.stopping`'s metric and rule on validation; the
     test split is never asked. `folder` keeps what was found; a search of the same experiment goes on in it. A trial
     that diverges or whose setting is not possible counts as a trial. The best trial's training is left in the folder
-    of runs, as one that has yet to be scored, where a run of it would be the same training and there is none.
+    of runs, as one that has yet to be scored, where a run of it would be the same training and there is none. Another
+    process that searches in the folder is waited for, and its trials are taken.
     InputError: the folder holds a search of something else, or no trial succeeded.
     """
     check(experiment, runtime)
+    with alone(folder) if is_writer() else contextlib.nullcontext():
+        return _tune(experiment, trials, problem, folder, runtime, show, told)
+
+
+def _tune(
+    experiment: Experiment,
+    trials: int,
+    problem: Problem,
+    folder: Path,
+    runtime: Runtime,
+    show: Show,
+    told: Callable[[Trial], None],
+) -> Tuned:
     space, plain = registry.space(experiment), searched(experiment)
     _open(folder, plain, space, problem)
     path = folder / "trials.jsonl"

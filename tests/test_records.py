@@ -1,5 +1,6 @@
 """The committed comparisons: their tables follow from their records, and the records from today's experiments."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -246,7 +247,7 @@ def test_a_correction_for_the_logs_policy_pays_and_goes_to_the_best_where_that_i
     assert [test["p_holm"] for test in record["tests"]] == pytest.approx(list(holm(raw).values()))
 
 
-@pytest.mark.parametrize("name", ["offline_rl", "offline_rl_1m"])
+@pytest.mark.parametrize("name", ["offline_rl", "offline_rl_1m", "offline_rl_1m_gru4rec"])
 def test_what_is_said_of_reinforcement_learning_follows_from_its_tests(name: str) -> None:
     folder = RECORDS / name
     record, value = read(folder), json.loads((folder / "value.json").read_text())
@@ -260,3 +261,28 @@ def test_what_is_said_of_reinforcement_learning_follows_from_its_tests(name: str
     # In these users, as in the log, a recommender earns more than chance.
     chance = value["values"]["random"]["return"][2]
     assert all(value["values"][name]["return"][1] > chance for name in record["systems"])
+
+
+@pytest.mark.parametrize("name", ["offline_rl", "offline_rl_1m_gru4rec"])
+def test_what_is_said_of_reinforcement_learning_follows_from_its_runs(name: str) -> None:
+    """Those that are on record with their values by user: every mean, and the paired difference, computed anew."""
+    folder = RECORDS / name
+    record, value = read(folder), json.loads((folder / "value.json").read_text())
+    ndcg = {}
+    for label, line in record["systems"].items():
+        experiment = parse_experiment(line["experiment"])
+        runs = [folder / "runs" / dataclasses.replace(experiment, seed=s + 1).name for s in range(record["seeds"])]
+        per_user = [np.load(run / "per_user.npz") for run in runs]
+        for metric in ("hr@10", "ndcg@10"):
+            means = [of[f"full/{metric}"].mean(dtype=np.float64) for of in per_user]
+            assert line["values"][metric]["by_seed"] == pytest.approx(means)
+        earned = [np.load(next(run.glob("value-*.npz"))) for run in runs]
+        assert {len(of["return"]) for of in earned} == {value["users"]}
+        for metric in ("return", "clicks a slate", "likes a click"):
+            means = [np.nanmean(of[metric]) for of in earned]
+            assert value["by_seed"][label][metric] == pytest.approx(means)
+        ndcg[label] = np.mean([of["full/ndcg@10"] for of in per_user], axis=0)
+    for test in record["tests"]:
+        if test["metric"] == "ndcg@10":
+            first, second = (ndcg[label] for label in test["pair"])
+            assert test["difference"] == pytest.approx((first - second).mean(), abs=1e-6)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def test_a_search_that_was_cut_off_goes_on_as_if_it_had_not_been(
     assert [trial.number for trial in told] == list(range(4, 10))
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
     assert whole.experiment == again.experiment
+
+
+def test_two_who_search_in_one_folder_share_its_trials(ease: Experiment, problem: Problem, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(tune, ease, 3, problem, tmp_path / "search", quick(tmp_path)) for _ in range(2)]
+        one, other = (each.result() for each in waiting)
+    lines = [json.loads(line) for line in (tmp_path / "search" / "trials.jsonl").read_text().splitlines()]
+    assert [line["number"] for line in lines] == [0, 1, 2]
+    assert one.record == other.record
 
 
 def test_the_best_trial_is_what_validation_says(ease: Experiment, problem: Problem, tmp_path: Path) -> None:

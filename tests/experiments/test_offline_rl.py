@@ -129,6 +129,7 @@ def test_the_script_writes_what_its_tests_say_and_does_nothing_twice(
         (["--models", "mf"], "--objective next-item is not for mf"),
         (["--models", "gru4rec", "gru4rec"], "each once"),
         (["--trials", "0"], "--trials 0"),
+        (["--methods", "sqn-constant"], "--methods sqn-constant: expected another beside it"),
         (["--k", "5"], "--k 5: expected 10"),
     ],
 )
