@@ -50,6 +50,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_model_does_not_see_the_round_that_it_predicts(data: Path) -> None:
     log = open_bandit.load("random", "men", data)
+    with pytest.raises(InputError, match=f"--folds {len(log) + 1}: the log has"):
+        predicted(log, dataclasses.replace(QUICK, folds=len(log) + 1))
     found = predicted(log, QUICK)
     assert found.shape == (N, ARMS)
     assert (np.diff(found.mean(axis=0)) > 0).all()  # the order of the arms is learnt

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rec_jax.policies.networks import History, QNetwork, Torso
+from rec_jax.errors import InputError
+from rec_jax.policies.networks import History, QNetwork, Torso, check_sizes
 
 
 @pytest.mark.parametrize("dueling", [False, True])
@@ -77,6 +78,11 @@ def test_the_gru_torso_is_the_recurrence() -> None:
         r, z = (1 / (1 + np.exp(-x)) for x in (r + of[0], z + of[1]))
         state = (1 - z) * np.tanh(n + r * (of[2] + p["bias"])) + z * state
     np.testing.assert_allclose(module.apply(params, history, events)[0], state, rtol=1e-5, atol=1e-6)
+
+
+def test_an_unknown_torso_is_told() -> None:
+    with pytest.raises(InputError, match="no torso 'gruu': did you mean gru"):
+        check_sizes((4,), "gruu", 4)
 
 
 def test_a_torso_without_a_history_is_told() -> None:
