@@ -244,8 +244,8 @@ def _weights(world: World) -> Weigh:
 def scored(world: World, act: Act, params: Any, part: str, n: int) -> dict[str, np.ndarray]:
     """By user: the return (minutes watched), the quality of what was clicked, and steps.
 
-    The mean over users is the mean quality R of a clicked document, which is that of a session's sum Q over that of its
-    clicks C. A user's value is R + (Q - R C) / mean(C), by which that ratio changes where the user counts for more: so
+    Quality's mean over users is that of a clicked document, R: the mean of a session's sum Q over that of its clicks C.
+    A user's value of it is R + (Q - R C) / mean(C), by which that ratio changes where the user counts for more: so
     intervals over users take it that clicks vary too (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
     Sec. 21: the influence function).
     """

@@ -1,6 +1,6 @@
 """Ablation: how much the Q head's loss weighs beside the next item's.
 
-python -m experiments.ablations.q_weight --seeds 3                (about 50 minutes a seed on one core)
+python -m experiments.ablations.q_weight --seeds 3                (about half an hour a seed on one core)
 
 SASRec with SQN on MovieLens-1M, trained as in `experiments.offline_rl`: from the model alone, whose head would weigh
 nothing, to the paper's 1.

@@ -18,8 +18,8 @@ def slope(candidates: Sequence[Float[np.ndarray, "m"]], level: float = 0.05) -> 
 
     Candidates are sorted by the width of their interval, the widest (least biased) first, and taken as long as the
     estimate agrees with all before it: |t_i - t_j| <= w_i + (sqrt 6 - 1) w_j (Theorem 1; sorted by width as by Tucker
-    and Lee, 2021). A width is Student's one-sided one at `level`. InputError: no candidate, one with
-    a value that is not finite, or fewer than two rounds.
+    and Lee, 2021). A width is Student's one-sided one at `level`. InputError: no candidate, one
+    with a value that is not finite, or fewer than two rounds.
     """
     from scipy.stats import t as student
 

@@ -67,8 +67,13 @@ def check_sizes(layers: tuple[int, ...], torso: str, torso_width: int) -> None:
 
 def check_remembers(torso: Torso, simulator: Simulator) -> None:
     """InputError: a torso, and a simulator that remembers no steps for it to read."""
-    if torso != "none" and simulator.observe(simulator.reset(jax.random.key(0), 1)).history is None:
+    if torso != "none" and _shown_by(simulator).history is None:
         raise InputError(f"torso {torso!r}: {simulator.name} remembers no steps; wrap it as Remembering(…, length)")
+
+
+def _shown_by(simulator: Simulator) -> Any:
+    """Shapes of what it shows of a new user."""
+    return jax.eval_shape(lambda: simulator.observe(simulator.reset(jax.random.key(0), 1)))
 
 
 def finite(params: Any) -> bool:
@@ -89,9 +94,9 @@ def check_widths(seen: Observation, torso: Torso, simulator: Simulator) -> None:
                 f"{asked.shape[-1]}; make one for this simulator, or ask with the features that it learnt from"
             )
     if torso != "none":
-        first = jax.eval_shape(lambda: simulator.observe(simulator.reset(jax.random.key(0), 1)))
         free = 2 if torso == "gru" else 1  # a recurrent unit reads any number of steps
-        given, wanted = (None if of.history is None else of.history.shape[free:] for of in (seen, first))
+        both = seen, _shown_by(simulator)
+        given, wanted = (None if of.history is None else of.history.shape[free:] for of in both)
         if given != wanted:
             raise InputError(f"a history of another shape: the policy was made for {wanted}, and is asked with {given}")
 

@@ -42,11 +42,10 @@ def importance(
     """
     if not cap > 0:
         raise InputError(f"cap {cap}: expected a number above 0")
-    if not isinstance(log_beta, jax.core.Tracer) and not np.isfinite(np.asarray(log_beta)).all():
-        at = int(np.flatnonzero(~np.isfinite(np.asarray(log_beta)))[0])
+    if not isinstance(log_beta, jax.core.Tracer) and len(wrong := np.flatnonzero(~np.isfinite(np.asarray(log_beta)))):
         raise InputError(
-            f"action {at}: log_beta {float(log_beta[at])}: expected the logarithm of the behaviour's chance of it, "
-            "which is above 0"
+            f"action {wrong[0]}: log_beta {float(log_beta[wrong[0]])}: expected the logarithm of the behaviour's "
+            "chance of it, which is above 0"
         )
     weights = jnp.minimum(jnp.exp(log_pi - log_beta), cap)
     return weights / weights.mean() if normalised else weights
