@@ -121,7 +121,7 @@ def course(
 
 
 def run(options: Options, told: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
-    """Every rule on the same users: by family and amount, regret at ten places and at the end, with intervals."""
+    """Every rule on the same users: by family and amount, regret at 25 places, the last one the end, with intervals."""
     world, code = InterestExploration(slate=options.slate), code_state()
     if options.world == "even":
         world = replace(world, quality_mean=EVEN)

@@ -203,8 +203,11 @@ def prices(earned: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, Estimate]:
 
 def run(options: Options, told: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
     """Both logs. InputError: no data, or too little is replayed."""
-    if options.passes < 2 or options.rounds < 50 * options.films:
-        raise InputError(f"--passes {options.passes} --rounds {options.rounds}: at least 2, and 50 a film")
+    if options.passes < 4 or options.rounds < 50 * options.films:
+        raise InputError(
+            f"--passes {options.passes} --rounds {options.rounds}: at least 4, of which half choose and half measure, "
+            "and 50 a film"
+        )
     code = code_state()
     log, uniform = films(options.films, options.data_dir), shop(options.campaign, options.data_dir)
     arms = len(uniform.chances)

@@ -1,7 +1,7 @@
 """What a policy would have earned, by seven estimators, from a real log of another policy, held against the truth.
 
     python -m experiments.off_policy                     (about 5 minutes on one core)
-    python -m experiments.off_policy dm --campaign men
+    python -m experiments.off_policy --campaign men
     python -m experiments.off_policy --propensities estimated
 
 The Open Bandit Dataset has 10,000 rounds of each of two policies in each of three campaigns. From those that chose at
@@ -50,8 +50,8 @@ NO_LIMIT = 1e12
 class OffPolicyExperiment:
     """All that decides an estimator's errors."""
 
-    estimator: Annotated[str, tyro.conf.Positional] = "dm"
-    """A name of rec_jax.evaluate.off_policy: dm, ips, snips, dr, sndr, switch-dr, dr-os."""
+    estimator: Annotated[str, tyro.conf.Suppress] = "dm"
+    """A name of rec_jax.evaluate.off_policy: dm, ips, snips, dr, sndr, switch-dr, dr-os; the script shows all."""
     campaign: Campaign = "all"
     """Whose items: all, men's or women's."""
     logger: Logger = "random"
@@ -85,10 +85,10 @@ class OffPolicyExperiment:
             if getattr(self, name) < least:
                 raise InputError(f"--{name} {getattr(self, name)}: expected at least {least}")
         given = (*self.limits, self.inverse_penalty)
-        if not self.limits or not all(0 < number < np.inf for number in given) or not 0 < self.level < 1:
+        if not self.limits or not all(0 < number < np.inf for number in given) or not 0 < self.level < 0.5:
             raise InputError(
                 f"--limits and --inverse-penalty: expected finite numbers above 0 ({NO_LIMIT:g} is none); --level: one "
-                "from 0 to 1"
+                "above 0 and below .5"
             )
 
     @property

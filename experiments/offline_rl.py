@@ -1,6 +1,6 @@
 """Does reinforcement learning from a log help sequential recommenders? SQN, SAC and CQL beside the same models alone.
 
-    python -m experiments.offline_rl                                        (about 45 minutes on one free core)
+    python -m experiments.offline_rl                                        (about an hour and a quarter on one core)
     python -m experiments.offline_rl --runs experiments/records/offline_rl/runs     (its table, of the runs on record)
     python -m experiments.offline_rl --trials 1 --seeds 1 --epochs 3        (a look at it: some minutes)
     python -m experiments.offline_rl --data ml-1m-sasrec-rated --batch-size 128 --trials 1 --methods sqn sac cql \\

@@ -2,6 +2,8 @@
 
     python -m experiments.offline_rl                         (first: trains what is judged here, and keeps its runs)
     python -m experiments.offline_rl_value                   (about a quarter of an hour on one core)
+    python -m experiments.offline_rl_value --record RECORD/record.json --runs RUNS --sessions 2048
+                                                             (of MovieLens-1M: some minutes a run)
 
 Every system and seed of a record of `experiments.offline_rl` is read back from its run and shows `LoggedUsers` its best
 documents of those there are, reading the user's history in train and what was clicked since. Beside them stand random

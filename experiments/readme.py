@@ -292,6 +292,7 @@ def _in_fitted_users(record: Mapping[str, Any], value: Mapping[str, Any], earned
             brought.append(f"{len(found)} bring {counts} {kind}")
     apart = all(test["over_seeds"] for test in value["tests"])
     unit = "users" if "users" in value else "sessions"
+    of_all = f", {value['sessions']:,} sessions" + (f" of {value['users']:,} users" if "users" in value else "")
     over = f"both over {unit} and over seeds (±: 95 % over seeds)" if apart else f"over {unit} of one seed"
     returns = {name: of_policy["return"][0] for name, of_policy in value["values"].items()}
     others = ", ".join(f"{name} {returns[name]:.2f}" for name in ("random", "popularity", "best predicted"))
@@ -299,9 +300,31 @@ def _in_fitted_users(record: Mapping[str, Any], value: Mapping[str, Any], earned
     beside = "more" if returns[most] > returns["popularity"] else "less"
     return (
         "of comparisons with the same model alone (return, clicks a slate, likes a click) "
-        f"{', '.join(brought)}, {over}. Besides: {others}. The best of the recommenders, {most}, earns {beside} than "
-        "popularity."
+        f"{', '.join(brought)}, {over}{of_all}. Besides: {others}. The best of the recommenders, {most}, earns "
+        f"{beside} than popularity."
     )
+
+
+def compared(name: str, metrics: Sequence[str], about: str) -> Callable[[dict[str, Any]], str]:
+    """What each of a record's pairs differs by in these metrics."""
+
+    def render(record: dict[str, Any]) -> str:
+        of = {(*test["pair"], test["metric"]): test for test in record["tests"]}
+        lines = [f"| {about} | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|"]
+        for first, second in dict.fromkeys(tuple(test["pair"]) for test in record["tests"]):
+            cells = [of[first, second, metric] for metric in metrics]
+            shown = [f"{test['difference']:+.4f} {MARKS[test['verdict']]}" for test in cells]
+            lines.append(f"| {first} less {second} | {' | '.join(shown)} |")
+        folder = f"experiments/records/{name}"
+        lines += [
+            "",
+            f"Differences on {record['test_users']:,} users of {record['data']['name']} that no training saw, "
+            f"{counted_seeds(record['seeds'])} each; ▲ ▽: better or worse both over users (Holm over all) and over "
+            f"seeds. [Record]({folder}/record.json), [picture]({folder}/plot.png).",
+        ]
+        return "\n".join(lines)
+
+    return render
 
 
 def papers() -> str:
@@ -321,6 +344,8 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "tables": tables,
     "simulators": simulators,
     "train_slateq": train_slateq,
+    "before_after/record": compared("before_after", ("return", "ctr", "reward"), "SlateQ"),
+    "reinforce/record": compared("reinforce", ("return", "clicks a slate", "likes a click"), "REINFORCE"),
     "offline_rl/record": offline_rl("offline_rl"),
     "offline_rl_1m/record": offline_rl("offline_rl_1m"),
     "offline_rl_1m_gru4rec/record": offline_rl("offline_rl_1m_gru4rec"),

@@ -239,6 +239,13 @@ def script(argv: Sequence[str]) -> None:
             f"--steps {options.steps} --seeds {options.seeds} --sessions {options.sessions} --sharpness "
             f"{options.sharpness:g}: expected at least 1 of the first two, 2 sessions, and a sharpness of at least 0"
         )
+    plain = PolicyGradient()
+    for name in ("corrected", "top_k", "torso", "torso_width"):
+        if getattr(options.agent, name) != getattr(plain, name):
+            raise InputError(
+                f"--{name.replace('_', '-')}: leave it out; each learner has a correction of its own, and these users "
+                "show no steps for a torso to read"
+            )
     share_cores(options.devices)
     console = Console()
     with console.status("loading") as status:

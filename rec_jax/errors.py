@@ -1,6 +1,7 @@
 """The errors a user can mend: their message says what is wrong, where, and how to put it right."""
 
 import difflib
+import typing
 from collections.abc import Callable, Iterable
 
 
@@ -14,6 +15,13 @@ def did_you_mean(
 
 class InputError(ValueError):
     """Bad input (a file, a row, an option): found before any work starts; scripts print it without a traceback."""
+
+
+def check_literal(what: str, given: object, literal: object) -> None:
+    """InputError: `given` is none of the values of `literal`, a typing.Literal."""
+    if given not in (known := typing.get_args(literal)):
+        hint = did_you_mean(str(given), map(str, known))
+        raise InputError(f"no {what} {given!r}: {hint}take {', '.join(map(str, known))}")
 
 
 class UndefinedScore(ValueError):

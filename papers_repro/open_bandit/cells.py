@@ -1,6 +1,6 @@
 """The cells of the Open Bandit Pipeline's example on the small data set (examples/obd of st-tech/zr-obp).
 
-    python -m papers_repro run open_bandit                            (about 2 minutes a campaign on one core)
+    python -m papers_repro run open_bandit                            (3 to 5 minutes a campaign on one core)
 
 The estimators of a campaign share the bootstraps and the model's fits.
 """
@@ -19,5 +19,5 @@ def cells() -> list[Cell]:
     for campaign in get_args(Campaign):
         for name in ESTIMATORS:
             experiment = OffPolicyExperiment(name, campaign=campaign)
-            found.append(Cell(f"{name}-{campaign}", experiment, headline=campaign == "all", minutes=2))
+            found.append(Cell(f"{name}-{campaign}", experiment, headline=campaign == "all", minutes=4))
     return found

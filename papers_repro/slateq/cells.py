@@ -35,5 +35,5 @@ def cells() -> list[Cell]:
         found.append(Cell(f"QL-OT-OS-none{after}", none, 5, True, minutes=1))
         found.append(Cell(f"QL-OT-OS-far{after}", far, 5, True, minutes=1))
         found.append(Cell(f"QL-OT-OS-near{after}", near, 5, True, minutes=1))
-        found.append(Cell(f"QL-OT-OS-far-budget{after}", known, 5, True, minutes=1))
+        found.append(Cell(f"QL-OT-OS-near-budget{after}", known, 5, True, minutes=1))
     return found

@@ -17,12 +17,14 @@ def by_share(
 ) -> Float[np.ndarray, "m"]:
     """(n[g, a] + smoothing) / (n[g] + smoothing · actions), of a policy that looks at nothing but the group (a place).
 
-    InputError: as `check`, a smoothing below 0.
+    InputError: as `check`, a smoothing below 0 or not finite, groups of another number of rounds, or one below 0.
     """
     check(action, actions)
-    if smoothing < 0:
-        raise InputError(f"smoothing {smoothing:g}: expected at least 0")
+    if not 0 <= smoothing < np.inf:
+        raise InputError(f"smoothing {smoothing:g}: expected a finite number of at least 0")
     group = np.zeros(len(action), np.int64) if group is None else group
+    if len(group) != len(action) or group.min() < 0:
+        raise InputError(f"{len(group):,} groups of {len(action):,} rounds: expected one a round, none below 0")
     count = np.zeros((int(group.max()) + 1, actions))
     np.add.at(count, (group, action), 1)
     return (count[group, action] + smoothing) / (count.sum(axis=1)[group] + smoothing * actions)

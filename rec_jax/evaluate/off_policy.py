@@ -29,7 +29,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float, Int
 
-from rec_jax.errors import InputError, did_you_mean
+from rec_jax.errors import InputError, check_literal, did_you_mean
 from rec_jax.evaluate.resampling import counts
 from rec_jax.randomness import host_rng
 
@@ -47,8 +47,9 @@ MOST = 0.1
 class Log:
     """Rounds of a logging policy. `propensities`: whether the chances were logged, or estimated afterwards.
 
-    InputError: no propensities, actions that are no whole numbers, arrays of unlike lengths, no round, rewards that are
-    not finite, a propensity that is missing (NaN), zero, negative or above 1: the first such round is named.
+    InputError: no propensities, a source of them that is none, actions that are no whole numbers, arrays of unlike
+    lengths, no round, rewards that are not finite, a propensity that is missing (NaN), zero, negative or above 1: the
+    first such round is named.
     """
 
     action: Int[np.ndarray, "_"]
@@ -57,6 +58,7 @@ class Log:
     propensities: Source = "logged"
 
     def __post_init__(self) -> None:
+        check_literal("source of propensities", self.propensities, Source)
         _check_there(self.propensity)
         if not np.issubdtype(np.asarray(self.action).dtype, np.integer):
             raise InputError(f"actions of type {np.asarray(self.action).dtype}: expected whole numbers from 0")
@@ -82,6 +84,7 @@ class SlateLog:
     propensities: Source = "logged"
 
     def __post_init__(self) -> None:
+        check_literal("source of propensities", self.propensities, Source)
         _check_there(self.propensity)
         if self.reward.ndim != 2 or self.reward.shape != self.propensity.shape or self.reward.size == 0:
             raise InputError(
@@ -251,7 +254,7 @@ def slates(
 
     `policy`: its chance of each place's logged action, given what stands above it, as `log.propensity` is. Where that
     matters, as in slates without repetition, `iips` has a bias: it takes the slates above for the policy's.
-    InputError: shapes that do not fit, chances outside 0 to 1, no resamples.
+    InputError: shapes that do not fit, chances outside 0 to 1, weights that are not finite, no resamples.
     """
     if policy.shape != log.reward.shape:
         raise InputError(f"a policy over {policy.shape}: expected the log's rounds and places, {log.reward.shape}")
@@ -261,8 +264,8 @@ def slates(
         raise InputError(f"{_place(at, policy)}: the policy's chance {policy.flat[at]}: expected 0 to 1")
     m, k = log.reward.shape
     shares = np.ones(k) if place_weights is None else np.asarray(place_weights, np.float64)
-    if shares.shape != (k,):
-        raise InputError(f"{len(shares)} place_weights: expected one for each of {k} places")
+    if shares.shape != (k,) or not np.isfinite(shares).all():
+        raise InputError(f"place_weights {shares.tolist()}: expected a finite one for each of {k} places")
     w = policy.astype(np.float64) / log.propensity
     whole = np.cumprod(w, axis=1)
     weights = {"sips": np.repeat(whole[:, -1:], k, axis=1), "rips": whole, "iips": w}

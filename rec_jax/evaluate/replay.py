@@ -123,8 +123,10 @@ def replay(
 def curve(kept: Kept, marks: Int[np.ndarray, "k"]) -> Float[np.ndarray, "n k"]:
     """Rewards of a pass added up over its first 1, 2, … rounds kept, at these counts.
 
-    InputError: a pass kept fewer rounds than the last mark.
+    InputError: a pass kept fewer rounds than the last mark, or a mark below 1.
     """
+    if marks.min() < 1:
+        raise InputError(f"mark {int(marks.min())}: expected counts of rounds, at least 1")
     fewest = int(kept.matched.sum(axis=1).min())
     if fewest < marks.max():
         raise InputError(f"a pass kept {fewest} rounds: {int(marks.max())} are asked for; replay more rounds")

@@ -19,12 +19,14 @@ def slope(candidates: Sequence[Float[np.ndarray, "m"]], level: float = 0.05) -> 
     Candidates are sorted by the width of their interval, the widest (least biased) first, and taken as long as the
     estimate agrees with all before it: |t_i - t_j| <= w_i + (sqrt 6 - 1) w_j (Theorem 1; sorted by width as by Tucker
     and Lee, 2021). A width is Student's one-sided one at `level`. InputError: no candidate, one
-    with a value that is not finite, or fewer than two rounds.
+    with a value that is not finite, fewer than two rounds, or a level that is none.
     """
     from scipy.stats import t as student
 
     if not candidates or min(len(of) for of in candidates) < 2:
         raise InputError("slope: expected candidates with their values of at least two rounds")
+    if not 0 < level < 0.5:
+        raise InputError(f"slope: level {level}: expected one above 0 and below .5")
     if not all(np.isfinite(of).all() for of in candidates):
         raise InputError("slope: a candidate's value is NaN or infinite: it could not be told from the others")
     mean = np.array([of.mean() for of in candidates])

@@ -169,8 +169,8 @@ def thompson(arms: int, prior: tuple[float, float] = (1.0, 1.0)) -> Bandit:
     For rewards from 0 to 1: an arm's mean has the distribution Beta(prior_1 + total, prior_2 + pulls - total).
     InputError: no arm, or a prior that is not positive.
     """
-    if min(prior) <= 0:
-        raise InputError(f"prior {prior}: expected two numbers above 0")
+    if not all(0 < of < math.inf for of in prior):
+        raise InputError(f"prior {prior}: expected two finite numbers above 0")
 
     def choose(state: Pulls, key: Key[Array, ""], context: Any) -> Int[Array, "n"]:
         del context
@@ -199,8 +199,8 @@ def check_context(width: int, context: Float[Array, "n a d"]) -> None:
 
 
 def _no_events(width: int, l2: float) -> Callable[[int], Linear]:
-    if width < 1 or l2 <= 0:
-        raise InputError(f"width {width}, l2 {l2}: expected features, and a penalty above 0")
+    if width < 1 or not 0 < l2 < math.inf:
+        raise InputError(f"width {width}, l2 {l2}: expected features, and a finite penalty above 0")
     return lambda n: Linear(jnp.tile(jnp.eye(width) / l2, (n, 1, 1)), jnp.zeros((n, width)))
 
 

@@ -1,4 +1,7 @@
-"""Policies that learn nothing: random slates, and the best by a given score. Their parameters are None."""
+"""Policies that learn nothing: random slates, and the best by a given score. Their parameters are None.
+
+Checked against counts of every slate, and against sorting (tests/simulate/test_draws.py and test_simulators.py).
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,13 +1,17 @@
-"""What a document is worth to a user, as a Flax module over both."""
+"""What a document is worth to a user, as a Flax module over both; and what reads the steps that the user took.
 
-from typing import Any, Literal, TypeAlias, get_args
+Checked against each network written out in NumPy, and by what must not matter: padding, the order of documents
+(tests/policies/test_networks.py).
+"""
+
+from typing import Any, Literal, TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from rec_jax.errors import InputError, did_you_mean
+from rec_jax.errors import InputError, check_literal
 from rec_jax.models.attention import MultiHead
 from rec_jax.models.gru4rec import GRU
 from rec_jax.models.layers import Dense, FeedForward
@@ -59,8 +63,7 @@ def check_sizes(layers: tuple[int, ...], torso: str, torso_width: int) -> None:
     """InputError: no layer, one without units, an unknown torso, or a width that a transformer's heads cannot share."""
     if not layers or min(layers) < 1:
         raise InputError(f"layers {layers}: expected at least one, of at least one unit")
-    if torso not in get_args(Torso):
-        raise InputError(f"no torso {torso!r}: {did_you_mean(torso, get_args(Torso))}take {', '.join(get_args(Torso))}")
+    check_literal("torso", torso, Torso)
     if torso_width < 1 or (torso == "transformer" and torso_width % HEADS):
         raise InputError(f"torso_width {torso_width}: expected at least 1, for a transformer a multiple of {HEADS}")
 

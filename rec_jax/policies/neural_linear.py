@@ -11,6 +11,7 @@ Checked against the posterior written out in NumPy, counted draws, and a reward 
 (tests/policies/test_neural_linear.py).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ class Features(nn.Module):
 
 
 class Belief(NamedTuple):
-    """What a regression on features z has seen: sum z zᵀ, sum r z, sum r², events (fewer than its prior's: none)."""
+    """What a regression on features z has seen: sum z zᵀ, sum r z, sum r², and how many events."""
 
     zz: Float[Array, "n w w"]
     rz: Float[Array, "n w"]
@@ -78,11 +79,11 @@ def neural_linear(
         width < 1
         or not hidden
         or min(*hidden, every, steps, batch, capacity) < 1
-        or min(l2, learning_rate, *prior) <= 0
+        or not all(0 < of < math.inf for of in (l2, learning_rate, *prior))
     ):
         raise InputError(
             f"width {width}, hidden {tuple(hidden)}, every {every}, steps {steps}, batch {batch}, capacity {capacity}, "
-            f"l2 {l2}, learning_rate {learning_rate}, prior {prior}: expected numbers above 0, and a layer"
+            f"l2 {l2}, learning_rate {learning_rate}, prior {prior}: expected finite numbers above 0, and a layer"
         )
     module, optimizer, root = Features(tuple(hidden)), optax.adam(learning_rate), jax.random.key(seed)
     last = hidden[-1]

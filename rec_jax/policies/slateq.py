@@ -18,12 +18,15 @@ Where this differs from the paper:
 5. `ensemble`: several networks, each learning from a share of the steps; a user is shown slates of one of them for a
    whole session, so that what is unknown is tried out for as long as it takes (bootstrapped DQN, Osband et al., NIPS
    2016). The policy that is served goes by their mean.
+
+Checked against value iteration over whole slates, targets in plain Python, and the paper's table
+(tests/policies/test_slateq.py and test_slateq_targets.py, papers_repro/slateq).
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +34,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, Key
 
-from rec_jax.errors import InputError, did_you_mean
+from rec_jax.errors import InputError, check_literal, did_you_mean
 from rec_jax.fields import added
 from rec_jax.models.base import Leaf
 from rec_jax.objectives import learning
@@ -41,6 +44,9 @@ from rec_jax.policies.networks import QNetwork, Torso, check_remembers, check_si
 from rec_jax.policies.slates import BUILDERS, value
 from rec_jax.simulate.base import Observation, Simulator
 
+Rule: TypeAlias = Literal["myopic", "sarsa", "q"]
+Letter: TypeAlias = Literal["T", "G", "O"]
+"""Of a builder of slates: top-k, greedy, optimal."""
 Weigh: TypeAlias = Callable[[Observation], tuple[Float[Array, "n c"], Float[Array, "n"]]]
 """The choice model: what each candidate weighs, and choosing none."""
 
@@ -49,11 +55,11 @@ Weigh: TypeAlias = Callable[[Observation], tuple[Float[Array, "n c"], Float[Arra
 class SlateQ:
     """How a policy learns, and which slates it builds."""
 
-    rule: Literal["myopic", "sarsa", "q"] = "q"
+    rule: Rule = "q"
     """Towards the reward alone, the value of the next slate that was shown, or of the one that would be built."""
-    target: Literal["T", "G", "O"] = "O"
+    target: Letter = "O"
     """Builder of the next slate in the targets of rule 'q': top-k, greedy, optimal."""
-    serve: Literal["T", "G", "O"] = "O"
+    serve: Letter = "O"
     """Builder of the slates that are shown."""
     layers: tuple[int, ...] = (256, 32)
     """Widths of the Q network's layers."""
@@ -103,6 +109,9 @@ class SlateQ:
     """Steps of all users over which it rises to 1, in a straight line (0: it stays). Theirs are all of the training."""
 
     def __post_init__(self) -> None:
+        check_literal("rule", self.rule, Rule)
+        check_literal("builder of slates", self.target, Letter)
+        check_literal("builder of slates", self.serve, Letter)
         for name in ("discount", "explore", "explore_last", "target_rate", "priority", "correction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected a share, from 0 to 1")
@@ -125,7 +134,7 @@ class SlateQ:
             )
 
 
-_LETTERS: dict[str, Literal["T", "G", "O"]] = {letter: letter for letter in ("T", "G", "O")}
+_LETTERS: dict[str, Letter] = {letter: letter for letter in get_args(Letter)}
 
 
 def named(name: str, agent: SlateQ | None = None) -> SlateQ:

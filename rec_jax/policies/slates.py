@@ -7,7 +7,7 @@ choice model and v_0 that of choosing none. Worth q_i each, and q_0 for none, th
     (v_0 q_0 + sum_A v_i q_i) / (v_0 + sum_A v_i).
 
 Weights are [n c], not negative, `of_none` [n] and positive (or 0, where no weight is). Greedy and best slates are
-tested against brute force.
+tested against brute force (tests/policies/test_slates.py).
 """
 
 from collections.abc import Callable

@@ -9,7 +9,6 @@ Checked against a list in Python (tests/simulate/test_by_item.py).
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
@@ -17,6 +16,7 @@ from jaxtyping import Array, Int, Key
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query
 from rec_jax.simulate.base import Around, Observation, Response
+from rec_jax.simulate.history import joined
 from rec_jax.simulate.unseen import Offered, Unseen, clicked_item
 
 
@@ -70,12 +70,8 @@ class ByItem(Around):
         """The simulator's step; the clicked item joins the history, and the earliest leaves it where it is full."""
         after, response = self.simulator.step(key, state.offered, slates)
         item = clicked_item(state.offered.users, slates, response)
-        length = state.items.shape[1]
-        count = (state.items >= 0).sum(axis=1)
-        moved = jnp.where((count == length)[:, None], jnp.roll(state.items, -1, axis=1), state.items)
-        here = jax.nn.one_hot(jnp.minimum(count, length - 1), length, dtype=bool)
-        joined = jnp.where(here, item[:, None], moved)
-        return Readers(after, jnp.where(item[:, None] >= 0, joined, state.items)), response
+        items = joined(state.items, (state.items >= 0).sum(axis=1), item)
+        return Readers(after, jnp.where(item[:, None] >= 0, items, state.items)), response
 
 
 def read(seen: Observation) -> tuple[Query, Int[Array, "n c"]]:

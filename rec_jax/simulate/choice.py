@@ -5,6 +5,7 @@ in its order, and `odds`, the same of candidates before they have places. Checke
 same scores (tests/simulate/test_choice.py).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -40,9 +41,10 @@ class Proportional(ChoiceModel):
 
     def __post_init__(self) -> None:
         # Where no choice weighs nothing, a slate that weighs nothing leaves 0 / 0.
-        if not self.no_click_mass > self.min_normalizer:
+        if not -math.inf < self.min_normalizer < self.no_click_mass < math.inf:
             raise InputError(
-                f"no_click_mass {self.no_click_mass}: expected more than min_normalizer, {self.min_normalizer}"
+                f"no_click_mass {self.no_click_mass}: expected a finite number above min_normalizer, "
+                f"{self.min_normalizer}"
             )
 
     def weights(self, scores: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
@@ -56,6 +58,10 @@ class Logit(ChoiceModel):
     """P(i) is in proportion to exp(x_i), of no choice to exp(no_click_mass): a multinomial logit."""
 
     no_click_mass: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.no_click_mass):
+            raise InputError(f"no_click_mass {self.no_click_mass}: expected a finite number")
 
     def weights(self, scores: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
         """As ChoiceModel, relative to the largest exponent."""
@@ -79,25 +85,37 @@ class Cascade(ChoiceModel):
     def __post_init__(self) -> None:
         if not 0 <= self.attention <= 1:
             raise InputError(f"attention {self.attention}: expected a chance, from 0 to 1")
-        if self.scaling < 0:
-            raise InputError(f"scaling {self.scaling}: expected a number of at least 0")
+        if not (0 <= self.scaling < math.inf and math.isfinite(self.min_normalizer)):
+            raise InputError(
+                f"scaling {self.scaling}, min_normalizer {self.min_normalizer}: expected finite numbers, the first at "
+                "least 0"
+            )
 
     def weights(self, scores: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
         """As ChoiceModel; they add up to 1. What the scaling leaves above 1 counts as 1."""
-        chance = self._when_read(scores)
-        passed = jnp.cumprod(1 - chance, axis=1)
-        before = jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], axis=1)
-        return chance * before, passed[:, -1]
+        return first_of(self._when_read(scores))
 
     def odds(self, scores: Float[Array, "n c"]) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
         """As ChoiceModel: c / (1 - c) against 1 for none, c the chance of a click on a document that is read. Exact of
         slates of one; of larger ones nearly so where clicks are rare, the true chances depend on places."""
-        chance = jnp.minimum(self._when_read(scores), CERTAIN)
-        return chance / (1 - chance), jnp.ones(len(scores), scores.dtype)
+        return odds_of(self._when_read(scores))
 
     def _when_read(self, scores: Float[Array, "n c"]) -> Float[Array, "n c"]:
         worth = jnp.exp(scores) if self.exponential else jnp.maximum(scores - self.min_normalizer, 0)
         return self.attention * jnp.minimum(self.scaling * worth, 1)
+
+
+def first_of(chance: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
+    """(the chance that each place is the first one clicked, that none is), by that of each where it is reached."""
+    passed = jnp.cumprod(1 - chance, axis=1)
+    before = jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], axis=1)
+    return chance * before, passed[:, -1]
+
+
+def odds_of(chance: Float[Array, "n c"]) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
+    """c / (1 - c), against 1 for none."""
+    chance = jnp.minimum(chance, CERTAIN)
+    return chance / (1 - chance), jnp.ones(len(chance), chance.dtype)
 
 
 def choose(uniform: Float[Array, "n"], of_each: Float[Array, "n k"], of_none: Float[Array, "n"]) -> Int[Array, "n"]:

@@ -1,4 +1,7 @@
-"""Random numbers made from the words of one block: one call of the generator a step, not one a quantity."""
+"""Random numbers made from the words of one block: one call of the generator a step, not one a quantity.
+
+Checked against their distributions, by counts and by SciPy's tests (tests/simulate/test_draws.py).
+"""
 
 import math
 from collections.abc import Callable

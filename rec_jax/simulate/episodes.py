@@ -1,4 +1,7 @@
-"""Sessions from their first step to their last, of many users at once."""
+"""Sessions from their first step to their last, of many users at once.
+
+Checked against the simulators' steps added up in a plain loop (tests/simulate/test_simulators.py).
+"""
 
 from collections.abc import Callable
 from functools import partial

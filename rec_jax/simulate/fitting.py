@@ -6,7 +6,8 @@
    posterior mean under the population's prior, N(0, 1) for each coordinate.
 3. Boredom and drift: an ordered logit over all events, each predicted by a fit that had not seen it (`effects.py`).
 
-Test ratings are looked at by 3 alone, which no chance of a like depends on: how well these hold is told on test.
+Test ratings are looked at by 3 alone, and no rested user's chance of a like depends on it: how well these hold is told
+on test.
 
 Checked on a world drawn from the model itself (tests/simulate/test_fitting.py): where its vectors are known, boredom
 and drift are found; where they are fitted, boredom and what drift does to a rating come out within a fifth. Drift

@@ -1,11 +1,14 @@
-"""A simulator whose users' last steps are part of what a policy sees: for worlds that hide their users' state."""
+"""A simulator whose users' last steps are part of what a policy sees: for worlds that hide their users' state.
+
+Checked against lists in plain Python (tests/simulate/test_history.py).
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from rec_jax.errors import InputError
 from rec_jax.simulate.base import Around, Observation, Response, State
@@ -67,9 +70,17 @@ class Remembering(Around):
             *(jnp.where(clicked, response.signals[name], 0).sum(axis=1)[:, None] for name in self.signals),
         ]
         event = jnp.concatenate([part.astype(jnp.float32) for part in parts], axis=1)
-        full = state.events == self.length
-        history = jnp.where(full[:, None, None], jnp.roll(state.history, -1, axis=1), state.history)
-        place = jnp.minimum(state.events, self.length - 1)
-        here = jax.nn.one_hot(place, self.length, dtype=bool)
-        history = jnp.where(here[:, :, None], event[:, None, :], history)
+        history = joined(state.history, state.events, event)
         return Remembered(after, history, jnp.minimum(state.events + 1, self.length)), response
+
+
+def joined(
+    events: Shaped[Array, "n t *h"], count: Int[Array, "n"], event: Shaped[Array, "n *h"]
+) -> Shaped[Array, "n t *h"]:
+    """The last t events of each user, of which the first `count` are real, and one more; where there is no room the
+    earliest goes."""
+    length = events.shape[1]
+    wide = [1] * (events.ndim - 2)
+    full = (count == length).reshape(-1, 1, *wide)
+    here = jax.nn.one_hot(jnp.minimum(count, length - 1), length, dtype=bool).reshape(-1, length, *wide)
+    return jnp.where(here, event[:, None], jnp.where(full, jnp.roll(events, -1, axis=1), events))

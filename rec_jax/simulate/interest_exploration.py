@@ -8,6 +8,7 @@ loses next to nothing by that (`experiments.explore`). Users do not change, and 
 Checked against RecSim itself: tests/simulate/test_recsim.py.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,8 +36,8 @@ class Users(NamedTuple):
 class InterestExploration:
     """The simulator with RecSim's numbers; affinities and qualities are log-normal.
 
-    Raises InputError for a slate larger than the candidates, tables that are not of one shape, and shares that do not
-    add up to 1.
+    InputError: a slate larger than the candidates, tables that are not of one shape, shares that do not add up to 1, a
+    number that is not finite, a standard deviation below 0.
     """
 
     candidates: int = 10
@@ -64,6 +65,13 @@ class InterestExploration:
                 raise InputError(f"{field}: expected {wanted[0]} kinds of users by {wanted[1]} topics")
         if not len(self.quality_mean) == len(self.quality_sd) == wanted[1]:
             raise InputError(f"quality_mean and quality_sd: expected a number for each of {wanted[1]} topics")
+        means = (*self.quality_mean, *(mean for row in self.affinity_mean for mean in row))
+        sds = (*self.quality_sd, *(sd for row in self.affinity_sd for sd in row))
+        if not (all(map(math.isfinite, means)) and all(0 <= sd < math.inf for sd in sds)):
+            raise InputError(
+                f"quality_mean {self.quality_mean}, quality_sd {self.quality_sd}, affinity_mean {self.affinity_mean}, "
+                f"affinity_sd {self.affinity_sd}: expected finite numbers, standard deviations of at least 0"
+            )
         for field in ("kinds", "supply"):
             shares = getattr(self, field)
             if not (shares and min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6):

@@ -32,7 +32,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rec_jax.errors import InputError
 from rec_jax.simulate.base import Observation, Response, check_slate
-from rec_jax.simulate.choice import CERTAIN, choose
+from rec_jax.simulate.choice import choose, first_of, odds_of
 from rec_jax.simulate.draws import uniform, weighted_distinct
 from rec_jax.simulate.fitting import Fitted
 
@@ -194,9 +194,7 @@ class LoggedUsers:
     def weights(self, observation: Observation) -> tuple[Float[Array, "n c"], Float[Array, "n"]]:
         """The choice model that a platform would assume: odds of a click at a place looked at as often as the average
         one, against 1 for none. Exact for slates of one; where there are more, the true chances depend on places."""
-        chance = self.appeal * float(self.examination.mean()) * self.like(self.predicted(observation))
-        chance = jnp.minimum(chance, CERTAIN)
-        return chance / (1 - chance), jnp.ones(len(chance))
+        return odds_of(self.appeal * float(self.examination.mean()) * self.like(self.predicted(observation)))
 
     def like(self, score: Float[Array, "*s"]) -> Float[Array, "*s"]:
         """P(rating >= like_from) at a score."""
@@ -214,10 +212,7 @@ class LoggedUsers:
 
     def click_weights(self, like: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
         """The chance of a click on each place, and of none, by the chances of a like."""
-        chance = jnp.asarray(self.examination) * self.appeal * like
-        passed = jnp.cumprod(1 - chance, axis=1)
-        before = jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], axis=1)
-        return chance * before, passed[:, -1]
+        return first_of(jnp.asarray(self.examination) * self.appeal * like)
 
     def step(self, key: Key[Array, ""], state: Users, slates: Int[Array, "n k"]) -> tuple[Users, Response]:
         """At most one document is clicked and rated. The reward is its rating's share of the scale, (r - lowest) /

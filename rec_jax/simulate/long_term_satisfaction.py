@@ -33,7 +33,7 @@ class Users(NamedTuple):
 @dataclass(frozen=True)
 class LongTermSatisfaction:
     """The simulator with RecSim's numbers. InputError: a slate larger than the candidates, an exposure that never
-    fades, or no document to be shown.
+    fades, no document to be shown, a number that is not finite, a standard deviation below 0.
     """
 
     candidates: int = 10
@@ -56,6 +56,12 @@ class LongTermSatisfaction:
                 f"memory_discount {self.memory_discount}, budget {self.budget}: expected a share below 1, and at least "
                 "one document"
             )
+        for name in ("sensitivity", "choc_mean", "kale_mean"):
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(f"{name} {getattr(self, name)}: expected a finite number")
+        for name in ("innovation_sd", "choc_sd", "kale_sd"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} {getattr(self, name)}: expected a standard deviation, at least 0")
 
     @property
     def user_width(self) -> int:

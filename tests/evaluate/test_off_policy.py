@@ -167,6 +167,7 @@ def test_logs_that_cannot_be_used_are_refused(changes: dict[str, Any], part: str
     [
         ({"propensity": None}, "a log without propensities: .* propensities='estimated'"),
         ({"action": np.array([0.0, 1.0])}, "actions of type float64: expected whole numbers"),
+        ({"propensities": "estimate"}, "no source of propensities 'estimate': did you mean estimated"),
     ],
 )
 def test_what_types_would_tell_is_told_without_them_too(changes: dict[str, Any], part: str) -> None:
@@ -193,8 +194,9 @@ def test_bad_slate_logs_are_refused() -> None:
         slates(log, np.ones((2, 3)))
     with pytest.raises(InputError, match="round 1, place 0: the policy's chance nan: expected 0 to 1"):
         slates(log, np.array([[0.5, 0.5], [np.nan, 0.5]]))
-    with pytest.raises(InputError, match="3 place_weights"):
-        slates(log, np.ones((2, 2)), (1.0, 1.0, 1.0))
+    for weights in ((1.0, 1.0, 1.0), (1.0, float("nan"))):
+        with pytest.raises(InputError, match="expected a finite one for each of 2 places"):
+            slates(log, np.ones((2, 2)), weights)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,8 @@ def test_curves_count_rounds_kept() -> None:
     assert curve(kept, np.array([1, 2, 3])).tolist() == [[1, 1, 2]]
     with pytest.raises(InputError, match="a pass kept 3 rounds: 4 are asked for"):
         curve(kept, np.array([4]))
+    with pytest.raises(InputError, match="mark 0: expected counts of rounds, at least 1"):
+        curve(kept, np.array([0, 1]))
     (of,) = over_passes(np.arange(101.0)[:, None])
     assert (of.mean, of.low, of.high) == (50, 2.5, 97.5)
 

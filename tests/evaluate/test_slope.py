@@ -43,5 +43,8 @@ def test_less_variance_is_taken_until_the_bias_shows() -> None:
         slope([])
     with pytest.raises(InputError, match="at least two rounds"):
         slope([np.ones(1)])
+    for level in (0.0, 0.5, float("nan")):
+        with pytest.raises(InputError, match=f"level {level}"):
+            slope([calm, noisy], level)
     with pytest.raises(InputError, match="NaN or infinite"):
         slope([np.array([1.0, 2.0]), np.array([np.nan, 1.0])])

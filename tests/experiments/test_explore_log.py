@@ -80,8 +80,8 @@ def test_the_script_says_that_chances_are_estimated(
     record = json.loads((tmp_path / "record.json").read_text())
     assert (record["films"]["propensities"], record["shop"]["propensities"]) == ("estimated", "logged")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
-    with pytest.raises(InputError, match="--passes 1"):
-        explore_log.script(["--passes", "1"])
+    with pytest.raises(InputError, match="--passes 3"):
+        explore_log.script(["--passes", "3"])
     options = explore_log.Options(films=3, passes=4, rounds=2)
     with pytest.raises(InputError, match=r"--rounds 2: of them a pass kept \d with 3 arms"):
         explore_log.played(small(), options, few, lambda name: None)

@@ -130,7 +130,7 @@ def test_a_record_is_of_its_kind(data: Path) -> None:
 
 
 def test_the_command_prints_a_campaign(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["dr", "--campaign", "men", "--bootstraps", "4", "--data-dir", str(data), "--out", str(tmp_path)]
+    flags = ["--campaign", "men", "--bootstraps", "4", "--data-dir", str(data), "--out", str(tmp_path)]
     off_policy.script(flags)
     out = capsys.readouterr().out
     assert "campaign men" in out

@@ -43,3 +43,6 @@ def test_the_script_writes_what_its_tests_say(
 def test_nothing_to_learn_from_is_refused() -> None:
     with pytest.raises(InputError, match="--steps 0"):
         reinforce.script(["--steps", "0"])
+    for flags in (["--top-k", "3"], ["--no-corrected"], ["--torso", "gru"]):
+        with pytest.raises(InputError, match="leave it out; each learner has a correction of its own"):
+            reinforce.script(flags)

@@ -122,6 +122,6 @@ def test_runs_are_retrained_by_draws_of_their_own() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    for changes in ({"every": 0}, {"l2": 0.0}, {"hidden": ()}, {"prior": (0.0, 1.0)}):
-        with pytest.raises(InputError, match="expected numbers above 0, and a layer"):
+    for changes in ({"every": 0}, {"l2": 0.0}, {"hidden": ()}, {"prior": (0.0, 1.0)}, {"l2": float("nan")}):
+        with pytest.raises(InputError, match="expected finite numbers above 0, and a layer"):
             neural_linear(3, **{"hidden": (4,), **changes})

@@ -64,9 +64,11 @@ def test_the_choice_follows_the_weights() -> None:
     ("made", "part"),
     [
         (lambda: Proportional(no_click_mass=-2.0), "no_click_mass -2"),
-        (lambda: Proportional(no_click_mass=-1.0), "expected more than min_normalizer, -1.0"),
+        (lambda: Proportional(no_click_mass=-1.0), "expected a finite number above min_normalizer, -1.0"),
         (lambda: Cascade(attention=1.5), "attention 1.5"),
         (lambda: Cascade(scaling=-1.0), "scaling -1"),
+        (lambda: Cascade(min_normalizer=float("nan")), "min_normalizer nan"),
+        (lambda: Logit(float("nan")), "no_click_mass nan"),
     ],
 )
 def test_impossible_settings_are_refused(made: object, part: str) -> None:

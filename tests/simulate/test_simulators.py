@@ -202,7 +202,7 @@ def test_bad_settings_are_refused() -> None:
     for name, value in (("budget", float("inf")), ("budget", 0.0), ("video_length", 0.0), ("refund", -0.1)):
         with pytest.raises(InputError, match=f"{name} {value}.*expected minutes above 0"):
             InterestEvolution(**{name: value})
-    for name in ("step_penalty", "quality_sd", "quality_range"):
+    for name in ("step_penalty", "quality_sd", "quality_range", "step_size"):
         with pytest.raises(InputError, match=f"{name} -60.0: expected a number of at least 0"):
             InterestEvolution(**{name: -60.0})
     with pytest.raises(InputError, match="topics 0: expected at least 1"):
@@ -210,6 +210,12 @@ def test_bad_settings_are_refused() -> None:
     for given in ({"memory_discount": 1.0}, {"memory_discount": float("nan")}, {"budget": 0}):
         with pytest.raises(InputError, match="expected a share below 1, and at least one document"):
             LongTermSatisfaction(**given)
+    for name, value in (("sensitivity", float("nan")), ("choc_mean", float("inf")), ("kale_sd", -1.0)):
+        with pytest.raises(InputError, match=f"{name} {value}: expected a"):
+            LongTermSatisfaction(**{name: value})
+    for given in ({"quality_mean": (0.8, float("nan"))}, {"quality_sd": (0.1, -0.1)}):
+        with pytest.raises(InputError, match="expected finite numbers, standard deviations of at least 0"):
+            InterestExploration(**given)
     with pytest.raises(InputError, match="affinity_mean: expected 2 kinds of users by 3 topics"):
         InterestExploration(supply=(0.2, 0.3, 0.5))
     with pytest.raises(InputError, match=r"kinds \(0.3, 0.3\): expected shares that add up to 1"):
