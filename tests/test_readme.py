@@ -53,7 +53,7 @@ def test_the_recipe_adds_a_model_in_two_files(tmp_path: Path) -> None:
     """As the README tells it, on a copy of the code: train, recommend, and the common tests for the new row."""
     module, row = re.findall(r"```python\n# (rec_jax/.*?\n)(.*?)```", README, flags=re.DOTALL)
     for folder in ("rec_jax", "experiments", "tests"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / module[0].strip()).write_text(module[1])
     registry = tmp_path / "rec_jax" / "registry.py"
@@ -64,26 +64,15 @@ def test_the_recipe_adds_a_model_in_two_files(tmp_path: Path) -> None:
     write_small_csv(tmp_path / "log.csv")
 
     def python(*arguments: str) -> str:
-        command = [sys.executable, "-m", *arguments]
+        command = [sys.executable, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    python(
-        "experiments.train",
-        "cml",
-        "--width",
-        "16",
-        "--data",
-        "log.csv",
-        "--batch-size",
-        "64",
-        "--epochs",
-        "3",
-        "--wandb",
-        "off",
-    )
-    (run,) = (tmp_path / "runs").iterdir()
-    assert "recommended to user 3" in python("experiments.recommend", str(run), "--user", "3")
-    tested = python("pytest", "tests/test_registry.py", "-k", "cml and not rating", "-p", "no:cacheprovider")
+    flags = ["cml", "--width", "16", "--data", "log.csv", "--batch-size", "64", "--epochs", "3", "--wandb", "off"]
+    trained = ["from experiments import recommend, train", f"train.script({flags})"]
+    trained += ["from pathlib import Path", "(run,) = Path('runs').iterdir()"]
+    trained += ["recommend.script([str(run), '--user', '3'])"]
+    assert "recommended to user 3" in python("-c", "\n".join(trained))
+    tested = python("-m", "pytest", "tests/test_registry.py", "-k", "cml and not rating", "-p", "no:cacheprovider")
     assert "8 passed" in tested or "10 passed" in tested, tested

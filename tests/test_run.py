@@ -259,6 +259,7 @@ def test_another_seed_is_another_run(csv: Path, tmp_path: Path) -> None:
     assert a.result["training"] != b.result["training"]
 
 
+@pytest.mark.many_steps
 def test_neumf_beats_popularity_on_ml_100k(ml_100k: Dataset, tmp_path: Path) -> None:
     """Five epochs on the real log, ranked among 99: better than popularity by far more than the intervals' width."""
     from rec_jax.baselines.popularity import fit_popularity
@@ -275,6 +276,7 @@ def test_neumf_beats_popularity_on_ml_100k(ml_100k: Dataset, tmp_path: Path) -> 
     assert outcome.result["metrics"]["ncf-99"]["hr@10"]["low"] > popular["ncf-99"]["hr@10"]["high"]
 
 
+@pytest.mark.many_steps
 def test_ratings_are_predicted_better_than_by_the_mean(ml_100k: Dataset, tmp_path: Path) -> None:
     """RMSE of biased MF on a random split of ML-100K: the literature's SVDs reach .93 to .95, the mean 1.12."""
     what = experiment("mf", "rating", epochs=8)

@@ -16,6 +16,9 @@ from rec_jax.evaluate.protocol import ask
 from rec_jax.evaluate.ranking import rank
 from rec_jax.models.base import Query, Scorer
 
+# What these fit runs for long, and a program is made once for all tests of this file.
+pytestmark = pytest.mark.many_steps
+
 QUICK = FMConfig(factors=4, rounds=2, events_per_step=64)
 ITEMS = {str(i): (f"item {i}", 0, (("a",), ("a", "b"), (), ("c", "b", "a"))[i % 4]) for i in range(8)}
 USERS = {

@@ -1,5 +1,6 @@
 """Unseen users: whoever has a train user's history gets that user's scores; others what the formula says."""
 
+import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -18,6 +19,9 @@ from rec_jax.data.interactions import Dataset, Interactions
 from rec_jax.data.splits import Split, leave_one_out, ratio_per_user
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query, Scorer
+
+# What these fit runs for long, and a program is made once for all tests of this file.
+pytestmark = pytest.mark.many_steps
 
 Fit = Callable[[Split], Scorer]
 FITS: dict[str, Fit] = {
@@ -40,6 +44,12 @@ def split(ml_100k: Dataset) -> Split:
     return leave_one_out(ml_100k)
 
 
+@functools.cache
+def fitted(split: Split, name: str) -> Scorer:
+    """Once for all tests."""
+    return FITS[name](split)
+
+
 def scores(scorer: Scorer, user: list[int]) -> np.ndarray:
     return np.asarray(scorer.scores(scorer.cache, Query(jnp.array(user))))
 
@@ -51,7 +61,7 @@ def folded(scorer: Scorer, log: Interactions, n_users: int) -> Scorer:
 
 @pytest.mark.parametrize("name", FITS)
 def test_the_train_histories_give_the_train_scores(split: Split, name: str) -> None:
-    scorer = FITS[name](split)
+    scorer = fitted(split, name)
     again = folded(scorer, split.train, split.dataset.n_users)
     assert again.scores is scorer.scores  # so that nothing is compiled again
     np.testing.assert_allclose(scores(again, [0, 5, 942]), scores(scorer, [0, 5, 942]), rtol=1e-5, atol=1e-6)
@@ -62,7 +72,7 @@ def test_the_train_histories_give_the_train_scores(split: Split, name: str) -> N
 @pytest.mark.parametrize("name", [name for name in FITS if name != "random"])
 def test_a_history_counts_and_not_its_place(split: Split, name: str) -> None:
     """User 7's history as the second of two new users' gives user 7's scores; the first's has others."""
-    scorer, log = FITS[name](split), split.train
+    scorer, log = fitted(split, name), split.train
     seven, nine = log.take(log.user == 7), log.take(log.user == 9)
     two = Interactions(
         np.concatenate([np.zeros_like(nine.user), np.ones_like(seven.user)]),
@@ -76,14 +86,14 @@ def test_a_history_counts_and_not_its_place(split: Split, name: str) -> None:
         assert not np.allclose(found[0], found[1], atol=1e-5)
 
 
-def test_unseen_users_by_the_formulas(ml_100k: Dataset) -> None:
+def test_unseen_users_by_the_formulas(split: Split) -> None:
     """x W with the weights, and x V V^T with the vectors, that were fitted without them."""
-    split, n = leave_one_out(ml_100k), ml_100k.n_items
+    n = split.dataset.n_items
     history = np.zeros((1, n), np.float32)
     history[0, [3, 70, 400]] = 1
     items = np.flatnonzero(history[0]).astype(np.int32)
     log = Interactions(np.zeros(3, np.int32), items, np.ones(3, np.float32), np.zeros(3, np.int64))
-    ease, svd = FITS["ease"](split), FITS["puresvd"](split)
+    ease, svd = fitted(split, "ease"), fitted(split, "puresvd")
     expected = history @ np.asarray(ease.cache["weights"])
     np.testing.assert_allclose(scores(folded(ease, log, 1), [0]), expected, rtol=1e-4, atol=1e-6)
     right = np.asarray(svd.cache["items"])

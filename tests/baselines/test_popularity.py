@@ -17,6 +17,9 @@ from rec_jax.evaluate.ranking import rank
 from rec_jax.models.base import Query
 from rec_jax.registry import BASELINES
 
+# What these fit runs for long, and a program is made once for all tests of this file.
+pytestmark = pytest.mark.many_steps
+
 
 def test_popularity_is_a_count(ml_100k: Dataset) -> None:
     split = leave_one_out(ml_100k)

@@ -13,6 +13,9 @@ from rec_jax.data.interactions import Dataset
 from rec_jax.data.splits import leave_one_out
 from rec_jax.errors import InputError
 
+# What these fit runs for long, and a program is made once for all tests of this file.
+pytestmark = pytest.mark.many_steps
+
 
 @pytest.mark.parametrize(("penalty", "l1_ratio"), [(0.01, 0.1), (0.05, 0.5), (0.02, 0.0), (0.02, 1.0)])
 def test_weights_equal_scikit_learns(

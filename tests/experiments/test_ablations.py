@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from experiments.ablations import bias, length, loss, q_weight, size, slateq, switches, tying
 from experiments.ablations.switches import Ablation, ablate
+from experiments.policy import PolicyExperiment
 from rec_jax.comparison import system
 from rec_jax.config import Protocol, Runtime
 from rec_jax.registry import experiment
@@ -63,6 +65,7 @@ def test_parts_of_slateq_are_tried_on_validation_users(tmp_path: Path, monkeypat
     small = dataclasses.replace(slateq.PLAIN, layers=(8,), torso_width=4, users=8, batch=16, remembered=40, warmup=20)
     monkeypatch.setattr(slateq, "PLAIN", small)
     monkeypatch.setattr(slateq, "REMEMBERED", 3)
+    monkeypatch.setattr(slateq, "PolicyExperiment", partial(PolicyExperiment, valid_users=40))
     names = (slateq.BASE, "reads 20 steps: dense layer")
     monkeypatch.setattr(slateq, "PARTS", {name: slateq.PARTS[name] for name in names})
     flags = ["--seeds", "2", "--steps", "400", "--users", "40", "--runs", str(tmp_path / "runs")]

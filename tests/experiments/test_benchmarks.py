@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from experiments.benchmarks import ease, evaluate, ials, peers, tables, train_sequence, train_slateq
 from experiments.benchmarks.ials import Run
+from papers_repro.paper import cells
 from rec_jax.data import fetch
 from rec_jax.errors import InputError
 from rec_jax.models.sasrec import SASRecConfig
@@ -167,7 +169,11 @@ def test_slateq_is_trained_and_held_against_the_paper(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_slateq, "in_a_process", lambda function, *arguments: function(*arguments))
-    train_slateq.script(["--policies", "MYOP-TS", "--steps", "3200", "--out", str(tmp_path / "record.json")])
+    cell = cells("slateq")["MYOP-TS"]
+    quick = replace(cell.experiment.agent, layers=(8,), users=8, batch=16, remembered=60, warmup=20)
+    small = replace(cell, experiment=replace(cell.experiment, agent=quick, valid_users=20, test_users=100))
+    monkeypatch.setattr(train_slateq, "cells", lambda paper: {"MYOP-TS": small})
+    train_slateq.script(["--policies", "MYOP-TS", "--steps", "800", "--out", str(tmp_path / "record.json")])
     (row,) = json.loads((tmp_path / "record.json").read_text())["rows"]
     assert row["seconds"] > 0
     assert 100 < row["return"] < 250  # minutes of a session

@@ -32,6 +32,7 @@ def test_regret_is_what_the_best_slate_would_have_brought_more() -> None:
     assert float(found.regret[:, -1].mean()) == pytest.approx(lost, abs=4 * (0.5 * steps / n) ** 0.5)
 
 
+@pytest.mark.many_steps
 def test_the_script_shows_that_too_little_and_too_much_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

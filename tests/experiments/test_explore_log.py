@@ -46,6 +46,7 @@ def test_contexts_tell_arms_apart() -> None:
     assert joined(users, 2)(jnp.array([1]))[0].tolist() == [[1, 0, 3, 4], [0, 1, 3, 4]]
 
 
+@pytest.mark.many_steps
 def test_always_exploring_loses_what_the_best_has_more() -> None:
     options = explore_log.Options(films=3, passes=30, rounds=600)
     which = {"epsilon-greedy": {e: bandits.epsilon_greedy(3, float(e)) for e in ("0.1", "1")}}

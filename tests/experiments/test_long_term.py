@@ -15,6 +15,7 @@ from experiments.long_term import tests_of as compared
 from rec_jax.errors import InputError
 
 
+@pytest.mark.many_steps
 def test_looking_ahead_pays_and_the_record_says_by_how_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

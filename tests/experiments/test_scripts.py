@@ -1,6 +1,7 @@
 """The list of experiments, recommending, and the first command."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from experiments import quickstart, recommend
 from experiments.__main__ import listing
 from experiments.benchmarks import train_ncf
 from experiments.train import train
+from rec_jax.config import Runtime
 from rec_jax.errors import InputError
 from tests.experiments.test_train import flags
 
@@ -35,7 +37,11 @@ def test_recommend_to_a_user_and_to_a_history(tmp_path: Path, capsys: pytest.Cap
         recommend.script([run])
 
 
-def test_quickstart_on_the_real_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.many_steps
+def test_quickstart_on_the_real_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quickstart, "Runtime", partial(Runtime, devices=1))
     quickstart.script(["--epochs", "2", "--runs", str(tmp_path), "--wandb", "off"])
     out = capsys.readouterr().out
     for text in ("popularity", "neumf", "HR@10", "NDCG@10", "ncf-99", "95 % bootstrap", "history", "result.json"):
@@ -48,6 +54,7 @@ def test_the_training_benchmark_on_a_small_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(train_ncf, "SIZES", (60, 2000, 5000))
+    monkeypatch.setattr(train_ncf, "in_a_process", lambda function, *arguments: function(*arguments))
     log = train_ncf.random_log((60, 2000, 5000))
     assert len(set(zip(log.user.tolist(), log.item.tolist()))) == len(log) == 5000
     assert len(set(log.user.tolist())) == 60

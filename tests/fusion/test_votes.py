@@ -39,6 +39,7 @@ def test_both_rules_rank_as_plain_numpy_does(small: Dataset, name: str) -> None:
     check_ranks(name, leave_one_out(small))
 
 
+@pytest.mark.many_steps
 def test_on_the_real_log_votes_are_better_than_the_weaker_part(ml_100k: Dataset) -> None:
     """Among 99 candidates, where HR@10 is .1 by chance and known to .016; votes of equal weight are in between."""
     votes, popularity, _ = check_ranks("rrf", leave_one_out(ml_100k))

@@ -11,6 +11,7 @@ import pytest
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query
 from rec_jax.models.gru4rec import GRU4Rec, GRU4RecConfig
+from tests.models.sequences import compiled
 
 N_ITEMS, T, D = 7, 6, 3
 
@@ -74,8 +75,11 @@ def test_no_event_is_not_item_0_and_a_layer_is_needed() -> None:
 def test_an_event_more_is_what_reading_all_again_gives() -> None:
     module, params = made(2)
     row = [3, 1, 4, 1, 5, 2]
-    memory = module.apply(params, 1, method="begin")
+    memory, observe, last = (
+        module.apply(params, 1, method="begin"),
+        *(compiled(module, of) for of in ("observe", "last")),
+    )
     for t, item in enumerate(row):
-        memory, state = module.apply(params, memory, query([item], width=1), jnp.int32(t), method="observe")
-        again = module.apply(params, query(row[: t + 1]), method="last")
+        memory, state = observe(params, memory, query([item], width=1), jnp.int32(t))
+        again = last(params, query(row[: t + 1]))
         np.testing.assert_allclose(state, again, rtol=1e-4, atol=1e-5)

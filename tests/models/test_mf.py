@@ -17,7 +17,7 @@ def test_scores_and_penalty(biases: bool) -> None:
     params = module.init(jax.random.key(0), Query(jnp.zeros(1, int)), jnp.zeros((1, 1), int))["params"]
     rng = np.random.default_rng(0)
     p = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)
-    user, item = p["user"]["embedding"], p["item"]["embedding"]
+    user, item = (np.asarray(p[name]["embedding"]) for name in ("user", "item"))  # JAX's arrays are slow one by one
     expected = [[sum(float(a * b) for a, b in zip(user[u], item[i])) for i in range(N)] for u in range(U)]
     norms = [[sum(float(v) ** 2 for v in (*user[u], *item[i])) for i in range(N)] for u in range(U)]
     if biases:

@@ -12,7 +12,7 @@ import pytest
 from rec_jax.errors import InputError
 from rec_jax.models.sasrec import SASRec, SASRecConfig
 from rec_jax.models.sequence import latest
-from tests.models.sequences import dense, drawn
+from tests.models.sequences import compiled, dense, drawn
 from tests.models.sequences import norm as normalised
 from tests.models.sequences import query as histories
 
@@ -91,10 +91,13 @@ def test_of_a_long_history_the_last_events_are_read() -> None:
 def test_an_event_more_is_what_reading_all_again_gives(norm: Literal["original"]) -> None:
     module, params = made(norm=norm)
     row = [3, 1, 4, 1, 5, 9]
-    memory = module.apply(params, 1, method="begin")
+    memory, observe, last = (
+        module.apply(params, 1, method="begin"),
+        *(compiled(module, of) for of in ("observe", "last")),
+    )
     for t, item in enumerate(row):
-        memory, state = module.apply(params, memory, query([[item]], width=1), jnp.int32(t), method="observe")
-        again = module.apply(params, query([row[: t + 1]]), method="last")
+        memory, state = observe(params, memory, query([[item]], width=1), jnp.int32(t))
+        again = last(params, query([row[: t + 1]]))
         np.testing.assert_allclose(state, again, rtol=1e-4, atol=1e-5)
 
 

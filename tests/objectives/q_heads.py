@@ -1,5 +1,7 @@
 """What tests of Q heads on sequences share: a small log, a GRU4Rec on it, its products in float64, configurations."""
 
+import functools
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -30,8 +32,17 @@ DATA = TrainData.of(log(), N_USERS, N_ITEMS)
 MODULE = GRU4Rec(GRU4RecConfig(width=6, dropout=0.0, max_length=T), N_USERS, N_ITEMS)
 
 
-def built(config: SQN, data: TrainData = DATA) -> Recommender:
-    return sqn(MODULE, config, data, 8)
+def built(config: SQN, data: TrainData | None = None) -> Recommender:
+    return of_data(config) if data is None else sqn(MODULE, config, data, 8)
+
+
+@functools.cache
+def of_data(config: SQN) -> Recommender:
+    """One for all tests, so that its functions are traced once."""
+    return sqn(MODULE, config, DATA, 8)
+
+
+states = jax.jit(partial(MODULE.apply, method="states"))
 
 
 def started(recommender: Recommender, data: TrainData = DATA) -> tuple[Any, Any, Any]:
@@ -42,26 +53,27 @@ def started(recommender: Recommender, data: TrainData = DATA) -> tuple[Any, Any,
     def noisy(tree: Any) -> Any:
         return jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(np.float32) / 2, tree)
 
-    batch = recommender.batch(data, jax.random.key(3), jnp.int32(0), jnp.int32(0))
+    batch = jax.jit(recommender.batch)(data, jax.random.key(3), jnp.int32(0), jnp.int32(0))
     return noisy(params), {**extra, "target": noisy(extra["target"])}, batch
 
 
 def read(params: Any, batch: Any, config: SQN) -> np.ndarray:
     """The states [b t d] in float64, of length 1 where they are to be."""
     query = Query(batch.user, None, batch.history, batch.times)
-    states = np.asarray(MODULE.apply({"params": params}, query, method="states"), np.float64)
-    return states / np.linalg.norm(states, axis=-1, keepdims=True) if config.normalised else states
+    found = np.asarray(states({"params": params}, query), np.float64)
+    return found / np.linalg.norm(found, axis=-1, keepdims=True) if config.normalised else found
 
 
 def products(params: Any, batch: Any, config: SQN | None = None) -> tuple[list[Any], list[Any]]:
     """(scores [b t n], Q [b t n]) as nested lists of floats, made from states in float64. Q has no temperature."""
     config = config or SQN()
-    states = read(params, batch, config)
+    of_states = read(params, batch, config)
     head = np.asarray(params[HEAD], np.float64)
     items = np.asarray(params["item"]["embedding"], np.float64)
     if config.normalised:
         items /= np.linalg.norm(items, axis=-1, keepdims=True)
-    return (states @ items.T / config.temperature).tolist(), (states @ head[:, :-1].T + head[:, -1]).tolist()
+    q = of_states @ head[:, :-1].T + head[:, -1]
+    return (of_states @ items.T / config.temperature).tolist(), q.tolist()
 
 
 CONFIGS = {

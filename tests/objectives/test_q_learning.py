@@ -119,7 +119,7 @@ def test_the_target_network_reads_without_dropout() -> None:
 def test_rewards_are_scaled_by_the_ratings_of_train_and_not_by_the_batch_s() -> None:
     data = TrainData.of(log((2.0, 4.0, 10.0)), N_USERS, N_ITEMS)
     extra = jax.jit(built(SQN(), data).init)(jax.random.key(0), data)[1]
-    batch = built(SQN(), data).batch(data, jax.random.key(3), jnp.int32(0), jnp.int32(0))
+    batch = jax.jit(built(SQN(), data).batch)(data, jax.random.key(3), jnp.int32(0), jnp.int32(0))
     few = dataclasses.replace(batch, rating=jnp.full_like(batch.rating, 4.0))
     for reward, wanted in (("scaled", 0.25), ("rating", 4.0), ("one", 1.0)):
         config = SQN(reward=reward)  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ def test_rewards_are_scaled_by_the_ratings_of_train_and_not_by_the_batch_s() -> 
 def test_a_batch_holds_the_ratings_of_the_events_that_are_to_be_found() -> None:
     """Of a long history the last 9 events: 8 are read, and 8 are to be found."""
     events = log()
-    batch = built(SQN()).batch(DATA, jax.random.key(3), jnp.int32(0), jnp.int32(0))
+    batch = jax.jit(built(SQN()).batch)(DATA, jax.random.key(3), jnp.int32(0), jnp.int32(0))
     for user, target, rating in zip(*map(np.asarray, (batch.user, batch.target, batch.rating))):
         own = events.user == user
         assert target[target >= 0].tolist() == events.item[own][-T - 1 :][1:].tolist()
@@ -205,7 +205,7 @@ def test_the_learnt_q_is_that_of_value_iteration() -> None:
     module = LastItem(GRU4RecConfig(width=n, max_length=5), len(walks), n)
     recommender = sqn(module, config, data, len(walks))
     params, extra = jax.jit(recommender.init)(jax.random.key(0), data)
-    batch = recommender.batch(data, jax.random.key(0), jnp.int32(0), jnp.int32(0))
+    batch = jax.jit(recommender.batch)(data, jax.random.key(0), jnp.int32(0), jnp.int32(0))
     tx = optax.adam(0.05)
 
     @jax.jit

@@ -37,7 +37,7 @@ def built(batch_size: int = 16, **options: Any) -> Recommender:
 
 
 def first(recommender: Recommender, step: int = 0) -> Any:
-    return recommender.batch(DATA, jax.random.key(3), jnp.int32(0), jnp.int32(step))
+    return jax.jit(recommender.batch)(DATA, jax.random.key(3), jnp.int32(0), jnp.int32(step))
 
 
 def test_an_epoch_visits_every_user_of_two_events_once() -> None:

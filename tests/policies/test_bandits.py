@@ -1,5 +1,6 @@
 """Bandits against formulas in plain Python, brute force and counted draws; and what they earn."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -145,9 +146,15 @@ def regret(bandit: Bandit, steps: int = 1500, runs: int = 64) -> np.ndarray:
     return lost.cumsum(axis=1).mean(axis=0)
 
 
+@functools.cache
+def lost_by(name: str) -> np.ndarray:
+    """Played once for all tests."""
+    return regret(ALL[name]())
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_bandits_lose_less_and_less(name: str) -> None:
-    lost = regret(ALL[name]())
+    lost = lost_by(name)
     at_random = max(MEANS) - sum(MEANS) / 3
     assert lost[-1] < 0.5 * at_random * len(lost)
     assert lost[-1] - lost[-500] < lost[499]  # the last third costs less than the first
@@ -158,7 +165,7 @@ def test_bandits_lose_less_and_less(name: str) -> None:
 
 def test_thompson_and_kl_ucb_lose_less_than_ucb1() -> None:
     """As in Garivier and Cappé, Fig. 1, and Chapelle and Li, Fig. 1."""
-    lost = {name: regret(ALL[name]())[-1] for name in ("ucb1", "kl-ucb", "thompson")}
+    lost = {name: lost_by(name)[-1] for name in ("ucb1", "kl-ucb", "thompson")}
     assert lost["kl-ucb"] < 0.8 * lost["ucb1"]
     assert lost["thompson"] < 0.8 * lost["ucb1"]
 

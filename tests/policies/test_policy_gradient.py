@@ -134,6 +134,7 @@ def chances(agent: PolicyGradient, world: Paying, own: bool = False) -> np.ndarr
 AGENT = PolicyGradient(layers=(16,), cap=math.inf, learning_rate=1e-2, users=128, length=1)
 
 
+@pytest.mark.many_steps
 def test_with_corrections_the_best_is_found_and_without_the_logs_favourite() -> None:
     """Without: chances go to those of the log times the reward, whose largest is not the best document's."""
     naive = chances(replace(AGENT, corrected=False), Paying())
@@ -143,6 +144,7 @@ def test_with_corrections_the_best_is_found_and_without_the_logs_favourite() -> 
     assert chances(AGENT, Paying(), own=True)[0] > 0.7
 
 
+@pytest.mark.many_steps
 def test_for_slates_the_first_two_share() -> None:
     """Two of the best are wanted: pi_a of both is where 2 (1 - pi) r is alike, whatever the log's chances."""
     found = chances(replace(AGENT, top_k=2), Paying(slate=2))

@@ -200,6 +200,7 @@ def blind() -> float:
     return max(earned)
 
 
+@pytest.mark.many_steps
 @pytest.mark.parametrize("torso", ["gru", "transformer"])
 def test_memory_makes_up_for_a_state_that_is_hidden(torso: Torso) -> None:
     """What was clicked tells where the session is: more is earned than any policy can that sees nothing."""
@@ -278,6 +279,7 @@ class Corridor:
         return (room, time + 1), Response(clicked, {}, reward, time + 1 >= self.user_width - 1)
 
 
+@pytest.mark.many_steps
 def test_an_ensemble_explores_a_whole_session_long() -> None:
     """The end is found by going on ten times in a row, which chance alone does once in 1,024 sessions, and greed
     never: the price of the first steps tells it not to.
