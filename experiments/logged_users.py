@@ -4,9 +4,10 @@
     python -m experiments.logged_users --data ratings.csv --rating-column stars --time-column ts --like-from 4
 
 Written: record.json, plot.png and a page, README.md, in --out; the fitted tables, which simulators are made of, in
---tables. Expected on MovieLens-100K: the chance of a like is calibrated to about a hundredth, and ranks a user's
-held-out films with an AUC of about .74. The worlds of the sensitivity table differ from the fitted one by one
-assumption each; users and random numbers are the same for all of them.
+--tables (`rec_jax.simulate.fitting.load_fitted` reads them). Expected on MovieLens-100K: the chance of a like is
+calibrated to about a hundredth, and ranks a user's held-out films with an AUC of about .74. The worlds of the
+sensitivity table differ from the fitted one by one assumption each; users and random numbers are the same for all of
+them.
 """
 
 import dataclasses

@@ -243,11 +243,19 @@ def train_slateq(record: dict[str, Any]) -> str:
             "",
             f"SlateQ's policies from nothing, {record['rows'][0]['steps']:,} steps of users each, compilation and a "
             f"score on validation users included; {record['machine']['cores']} cores. Returns are of one training "
-            "each, on the test users of [the table](papers_repro/slateq/README.md), which has several. "
+            f"each, on the test users of [the table](papers_repro/slateq/README.md), which has several. "
+            f"{_short(record)} "
             "`python -m experiments.benchmarks.train_slateq`; record: "
             "[train_slateq.json](experiments/records/train_slateq.json).",
         ]
     )
+
+
+def _short(record: Mapping[str, Any]) -> str:
+    """Which policies earn less than was published, and by how much."""
+    gaps = {row["policy"]: (row["published"] or 0) - row["return"] for row in record["rows"]}
+    found = [f"{name} by {gap:.1f}" for name, gap in gaps.items() if gap > 0]
+    return f"Short of the published return: {', '.join(found)}." if found else "None is short of the published return."
 
 
 def offline_rl(name: str) -> Callable[[dict[str, Any]], str]:

@@ -1,9 +1,11 @@
 """Ablation: what each part of SlateQ brings, on validation users of interest_evolution.
 
-python -m experiments.ablations.slateq --seeds 3                       (about 50 minutes on one core)
+    python -m experiments.ablations.slateq --seeds 3                       (about 50 minutes on one core)
+    python -m experiments.ablations.slateq --no-choosing-none --parts "4 steps of the optimiser for 1"
 
 From QL-OT-OS with the value of choosing none learnt, undiscounted, one part at a time is turned: what is looked ahead,
-how the network is built and what it reads, how it is taught, what is tried out, and from which steps it learns. No test
+how the network is built and what it reads, how it is taught and how often, what is tried out, and from which steps it
+learns. `--no-choosing-none`: choosing none counts 0 in all, as in the paper's table. No test
 user is met: the table of the policies is scored on those, with the parts that were chosen here and before.
 
 Returns are of users who are the same for all; 95 % intervals over seeds. The tests against the first line are paired
@@ -24,7 +26,7 @@ from rich.table import Table
 from experiments.cli import main, parse_options
 from experiments.policy import PolicyExperiment, learn, scored
 from rec_jax.config import to_json
-from rec_jax.errors import InputError
+from rec_jax.errors import InputError, did_you_mean
 from rec_jax.evaluate.significance import pair_records, seed_interval
 from rec_jax.files import write_json
 from rec_jax.policies.slateq import SlateQ
@@ -40,6 +42,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "discount .99": {"discount": 0.99},
     "5 steps ahead": {"steps_ahead": 5},
     "10 steps ahead": {"steps_ahead": 10, "warmup": 100},
+    "4 steps of the optimiser for 1": {"users": 8, "remembered": 4000, "warmup": 200, "explore_steps": 12_000},
     "double": {"double": True},
     "dueling": {"dueling": True},
     "target follows slowly": {"target_every": 1, "target_rate": 0.01},
@@ -57,6 +60,10 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
 class Options:
     """How much is learnt, and where it is kept."""
 
+    parts: tuple[str, ...] = ()
+    """Parts to turn, by name (default: all)."""
+    choosing_none: bool = True
+    """Learn what choosing none is worth, in all but the part without."""
     seeds: int = 3
     """Trainings of each."""
     steps: int = 300_000
@@ -77,7 +84,7 @@ def experiment(part: str, options: Options, seed: int) -> PolicyExperiment:
         changes["correction_steps"] = options.steps // PLAIN.users
     return PolicyExperiment(
         "QL-OT-OS",
-        dataclasses.replace(PLAIN, **changes),
+        dataclasses.replace(PLAIN, **{"q_none": options.choosing_none, **changes}),
         known_budget=budget,
         remember=REMEMBERED if "torso" in changes else 0,
         steps=options.steps,
@@ -85,10 +92,23 @@ def experiment(part: str, options: Options, seed: int) -> PolicyExperiment:
     )
 
 
+def asked(options: Options) -> list[str]:
+    """The first, and those parts asked for that differ from it. InputError: no such part, or none but the first."""
+    if unknown := [part for part in options.parts if part not in PARTS]:
+        hint = did_you_mean(unknown[0], PARTS)
+        raise InputError(f"--parts {unknown[0]!r}: {hint}there are {', '.join(map(repr, PARTS))}")
+    base = experiment(BASE, options, 1)
+    found = [part for part in options.parts or PARTS if experiment(part, options, 1) != base]
+    if not found:
+        raise InputError(f"--parts {' '.join(map(repr, options.parts))}: is what the first has; name another")
+    return [BASE, *found]
+
+
 def run(options: Options, told: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """The record. Diverged: parameters are not finite."""
+    """The record. InputError: as `asked`. Diverged: parameters are not finite."""
     code, found, curves = code_state(), dict[str, list[dict[str, np.ndarray]]](), dict[str, Any]()
-    for part in PARTS:
+    parts = asked(options)
+    for part in parts:
         found[part], curves[part] = [], []
         for seed in range(1, options.seeds + 1):
             told(f"{part}, seed {seed} of {options.seeds}")
@@ -99,12 +119,12 @@ def run(options: Options, told: Callable[[str], None] = lambda line: None) -> di
             curves[part].append([[point["steps"], point["return"]] for point in learned.curve])
     return {
         "base": to_json(experiment(BASE, options, 1)),
-        "parts": PARTS,
+        "parts": {part: PARTS[part] for part in parts},
         "seeds": options.seeds,
         "users": options.users,
         "by_seed": {part: [float(of["return"].mean()) for of in seeds] for part, seeds in found.items()},
         "curves": curves,
-        "tests": pair_records(found, [(part, BASE) for part in PARTS if part != BASE], 10_000),
+        "tests": pair_records(found, [(part, BASE) for part in parts[1:]], 10_000),
         "code": code,
         "machine": machine(1),
     }

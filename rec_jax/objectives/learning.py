@@ -1,4 +1,4 @@
-"""What a value is learnt towards: small pure functions over a batch, `_tm1` before the step and `_t` after it.
+"""What a value is learnt towards: small pure functions over a batch.
 
 They are here, below the policies, since values are learnt from simulated users and from logs alike.
 Checked against the formulas in plain Python (tests/objectives/test_learning.py).

@@ -12,6 +12,7 @@ from experiments.ablations.switches import Ablation, ablate
 from experiments.policy import PolicyExperiment
 from rec_jax.comparison import system
 from rec_jax.config import Protocol, Runtime
+from rec_jax.errors import InputError
 from rec_jax.registry import experiment
 from rec_jax.run import check
 from tests.helpers import write_small_csv
@@ -85,3 +86,13 @@ def test_parts_of_slateq_are_tried_on_validation_users(tmp_path: Path, monkeypat
 def test_every_part_of_slateq_is_another_policy() -> None:
     found = {slateq.experiment(part, slateq.Options(), 1) for part in slateq.PARTS}
     assert len(found) == len(slateq.PARTS)
+    assert slateq.asked(slateq.Options()) == list(slateq.PARTS)
+    published = slateq.Options(choosing_none=False)
+    assert {slateq.experiment(part, published, 1).agent.q_none for part in slateq.PARTS} == {False}
+    without = "choosing none counts 0"
+    assert slateq.asked(published) == [part for part in slateq.PARTS if part != without]
+    assert slateq.asked(slateq.Options(parts=("double",))) == [slateq.BASE, "double"]
+    with pytest.raises(InputError, match="--parts 'dubble': did you mean double"):
+        slateq.asked(slateq.Options(parts=("dubble",)))
+    with pytest.raises(InputError, match=f"--parts '{without}': is what the first has"):
+        slateq.asked(slateq.Options(parts=(without,), choosing_none=False))
