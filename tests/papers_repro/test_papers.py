@@ -1,23 +1,25 @@
 """The committed papers: their pages are what their records say, and their cells what the papers describe."""
 
 import dataclasses
+import functools
 
 import jax
 import pytest
 
 from experiments import off_policy, policy
-from papers_repro.check import check_all
+from papers_repro.check import check
 from papers_repro.kinds import KINDS, kind_of
 from papers_repro.mf_revisited.cells import DIMENSIONS
-from papers_repro.paper import cells, names, read
+from papers_repro.paper import FOLDER, cells, names, read
 from papers_repro.records import counted
-from papers_repro.standing import standing
+from papers_repro.render import index
+from papers_repro.standing import Standing, standing
 from papers_repro.verdicts import traces_of
+from rec_jax import run
 from rec_jax.config import Runtime
 from rec_jax.data.registry import DATASETS
 from rec_jax.objectives.base import TrainData
 from rec_jax.registry import MODELS, OWN
-from rec_jax.run import check
 from tests.helpers import small_dataset
 
 RULES = {"policy": policy.RULE, "estimator": off_policy.RULE}
@@ -34,32 +36,44 @@ def test_a_paper_s_cells_are_of_one_kind(paper: str) -> None:
     assert len({kind_of(cell.experiment).field for cell in cells(paper).values()}) == 1
 
 
-def test_every_table_equals_its_records_and_every_record_a_cell() -> None:
-    assert check_all() == []
+@functools.cache
+def stands(paper: str) -> Standing:
+    """Read once for all tests."""
+    return standing(paper)
+
+
+@pytest.mark.parametrize("paper", names())
+def test_every_table_equals_its_records_and_every_record_a_cell(paper: str) -> None:
+    assert check(stands(paper), [stands(name) for name in names()]) == []
+
+
+def test_the_index_is_what_the_records_say() -> None:
+    assert (FOLDER / "README.md").read_text() == index([stands(name) for name in names()])
 
 
 @pytest.mark.parametrize("paper", names())
 def test_every_cell_is_an_experiment_that_can_run(paper: str) -> None:
     """Options that go together, data that are known, and what cannot be run says so."""
+    about = read(paper)
     for cell in cells(paper).values():
         field = kind_of(cell.experiment).field
         if field == "policy":
             assert cell.experiment.world.slate == cell.experiment.slate
         if field != "model":
-            assert read(paper).rule == RULES[field]
+            assert about.rule == RULES[field]
             continue
-        check(cell.experiment, Runtime())
+        run.check(cell.experiment, Runtime())
         assert cell.experiment.data in DATASETS
-        assert read(paper).rule in cell.experiment.protocol.candidates
+        assert about.rule in cell.experiment.protocol.candidates
         assert cell.experiment.protocol.refit == (not paper.startswith("sequential") or cell.name.endswith("-refit"))
         assert (cell.experiment.data == "pinterest-ncf") == (cell.not_run == "data")
 
 
 @pytest.mark.parametrize("paper", names())
 def test_cells_that_are_drawn_by_epoch_are_trained_so(paper: str) -> None:
-    about = read(paper)
+    about, of_paper = read(paper), cells(paper)
     for name in about.traced:
-        experiment = cells(paper)[name].experiment
+        experiment = of_paper[name].experiment
         assert experiment.protocol.trace_test
         for seed, record in counted(paper, name).items():
             (trace,) = traces_of({seed: record}, about.shown[0])
@@ -80,7 +94,7 @@ def test_the_test_split_was_scored_once_but_for_traces(paper: str) -> None:
 
 
 def test_slateq_s_table_is_near_what_comes_of_the_proportional_choice() -> None:
-    of = standing("slateq")
+    of = stands("slateq")
     returns = {name: line.chosen["return"].mean for name, line in of.lines.items()}
     published = {name: cell.values["return"] for name, cell in of.published.items()}
     away = {name: abs(returns[f"{name}-proportional"] / value - 1) for name, value in published.items()}

@@ -28,25 +28,27 @@ def histories() -> np.ndarray:
 
 def test_what_is_clicked_joins_the_history() -> None:
     world, n, steps = ByItem(OFFERED, histories()), 32, 6
-    state = world.reset(jax.random.key(0), n)
+    state = jax.jit(world.reset, static_argnums=1)(jax.random.key(0), n)
     done = [[int(i) for i in histories()[who] if i >= 0] for who in np.asarray(state.offered.users.who)]
     step, own, observe, clicks = jax.jit(world.step), jax.jit(OFFERED.step), jax.jit(world.observe), 0
+    shown = jax.jit(lambda key, seen: random_slates(None, key, seen, WORLD.slate))
     for t in range(steps):
         seen = observe(state)
-        query, items = read(seen)
+        query, items = jax.tree.map(np.asarray, read(seen))
+        events = np.asarray(seen.events)
         np.testing.assert_array_equal(query.user, state.offered.users.who)
         np.testing.assert_array_equal(items, state.offered.users.items)
         for user in range(n):
             last = done[user][-T:]
-            assert np.asarray(query.history[user]).tolist() == last + [-1] * (T - len(last))
-            assert int(seen.events[user]) == len(last)  # type: ignore[index]
-        slates = random_slates(None, jax.random.key(t), seen, WORLD.slate)
+            assert query.history[user].tolist() == last + [-1] * (T - len(last))
+            assert events[user] == len(last)
+        slates = shown(jax.random.key(t), seen)
         offered = state.offered
         state, response = step(jax.random.key(100 + t), state, slates)
         same, _ = own(jax.random.key(100 + t), offered, slates)
         jax.tree.map(np.testing.assert_array_equal, state.offered, same)
         for user, place in zip(*np.nonzero(np.asarray(response.clicked))):
-            done[user].append(int(items[user, slates[user, place]]))
+            done[user].append(int(items[user, int(slates[user, place])]))
             clicks += 1
     assert clicks > n
 

@@ -17,23 +17,25 @@ WORLD = Remembering(InterestEvolution(candidates=4, slate=2), T, signals=("quali
 def test_the_last_steps_are_remembered_and_the_users_are_the_simulators() -> None:
     inner, observe, move = WORLD.simulator, jax.jit(WORLD.observe), jax.jit(WORLD.step)
     plain_observe, plain_move = jax.jit(inner.observe), jax.jit(inner.step)
-    state, plain = WORLD.reset(jax.random.key(0), N), inner.reset(jax.random.key(0), N)
+    shown = jax.jit(lambda key, seen: random_slates(None, key, seen, 2))
+    state, plain = (jax.jit(of.reset, static_argnums=1)(jax.random.key(0), N) for of in (WORLD, inner))
     done: list[list[list[float]]] = [[] for _ in range(N)]
     for step in range(STEPS):
         seen = observe(state)
-        assert seen.history is not None
-        assert seen.history.shape == (N, T, WORLD.event_width)
+        history, counts = np.asarray(seen.history), np.asarray(seen.events)
+        assert history.shape == (N, T, WORLD.event_width)
         for user, events in enumerate(done):
             last = events[-T:]
-            assert int(seen.events[user]) == len(last)  # type: ignore[index]
+            assert counts[user] == len(last)
             wanted = np.zeros((T, WORLD.event_width))
             wanted[: len(last)] = np.reshape(last, (len(last), WORLD.event_width))
-            np.testing.assert_allclose(seen.history[user], wanted, rtol=1e-6)
-        key, slates = jax.random.key(step), random_slates(None, jax.random.key(100 + step), seen, 2)
+            np.testing.assert_allclose(history[user], wanted, rtol=1e-6)
+        key, slates = jax.random.key(step), shown(jax.random.key(100 + step), seen)
         state, response = move(key, state, slates)
         documents = np.asarray(plain_observe(plain).documents)
         plain, same = plain_move(key, plain, slates)
         np.testing.assert_array_equal(response.reward, same.reward)
+        response, slates = jax.tree.map(np.asarray, (response, slates))
         for user in range(N):
             event = [0.0] * 20 + [0.0, 0.0, 0.0]
             for place in np.flatnonzero(response.clicked[user]).tolist():

@@ -34,6 +34,7 @@ def log() -> Interactions:
 def test_nothing_comes_back() -> None:
     world, n = Unseen(SHORT, log()), 256
     step, state = jax.jit(world.step), jax.jit(world.reset, static_argnums=1)(jax.random.key(0), n)
+    shown = jax.jit(lambda key, state: random_slates(None, key, world.observe(state), world.slate))
     had = [set(log().item[log().user == who].tolist()) for who in np.asarray(state.users.who)]
     own_step, clicks = jax.jit(SHORT.step), 0
     for t in range(BUDGET):
@@ -43,15 +44,16 @@ def test_nothing_comes_back() -> None:
             assert len(offered) == world.candidates
             assert not offered & had[user]
         key = jax.random.key(10 + t)
-        slates = random_slates(None, jax.random.key(100 + t), world.observe(state), world.slate)
+        slates = shown(jax.random.key(100 + t), state)
         before = state
         state, response = step(key, state, slates)
         # All else is as the simulator has it.
         own, same = own_step(key, before.users, slates)
         jax.tree.map(np.testing.assert_array_equal, response, same)
         jax.tree.map(np.testing.assert_array_equal, state.users._replace(items=own.items), own)
+        places = np.asarray(slates)
         for user, place in zip(*np.nonzero(np.asarray(response.clicked))):
-            had[user].add(int(items[user, slates[user, place]]))
+            had[user].add(int(items[user, places[user, place]]))
             clicks += 1
     assert clicks > n
     # The line is that of what is left, whole: nothing was lost in between.
