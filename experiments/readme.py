@@ -243,7 +243,7 @@ def train_slateq(record: dict[str, Any]) -> str:
             "",
             f"SlateQ's policies from nothing, {record['rows'][0]['steps']:,} steps of users each, compilation and a "
             f"score on validation users included; {record['machine']['cores']} cores. Returns are of one training "
-            f"each, on the test users of [the table](papers_repro/slateq/README.md), which has several. "
+            "each, on the test users of [the table](papers_repro/slateq/README.md), which has several. "
             f"{_short(record)} "
             "`python -m experiments.benchmarks.train_slateq`; record: "
             "[train_slateq.json](experiments/records/train_slateq.json).",
@@ -253,7 +253,8 @@ def train_slateq(record: dict[str, Any]) -> str:
 
 def _short(record: Mapping[str, Any]) -> str:
     """Which policies earn less than was published, and by how much."""
-    gaps = {row["policy"]: (row["published"] or 0) - row["return"] for row in record["rows"]}
+    told = [row for row in record["rows"] if row["published"] is not None]
+    gaps = {row["policy"]: row["published"] - row["return"] for row in told}
     found = [f"{name} by {gap:.1f}" for name, gap in gaps.items() if gap > 0]
     return f"Short of the published return: {', '.join(found)}." if found else "None is short of the published return."
 
@@ -327,8 +328,8 @@ def compared(name: str, metrics: Sequence[str], about: str) -> Callable[[dict[st
         lines += [
             "",
             f"Differences on {record['test_users']:,} users of {record['data']['name']} that no training saw, "
-            f"{counted_seeds(record['seeds'])} each; ▲ ▽: better or worse both over users (Holm over all) and over "
-            f"seeds. [Record]({folder}/record.json), [picture]({folder}/plot.png).",
+            f"{counted_seeds(record['seeds'])} of what is trained; ▲ ▽: better or worse both over users (Holm over "
+            f"all) and over seeds. [Record]({folder}/record.json), [picture]({folder}/plot.png).",
         ]
         return "\n".join(lines)
 

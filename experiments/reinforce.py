@@ -71,6 +71,11 @@ PAIRS = ((CORRECTED, PLAIN), (TOP_K, CORRECTED), (TOP_K, "the log's"), (TOP_K, O
 """What is compared, the first against the second."""
 
 
+_OWN, _NOTHING = "each learner's correction is its own", "these users show no steps that a torso could read"
+NOT_FREE = {"corrected": _OWN, "top_k": _OWN, "torso": _NOTHING, "torso_width": _NOTHING}
+"""Fields of the agent that are not free here, and why."""
+
+
 @dataclass(frozen=True)
 class Options:
     """On what, and how much."""
@@ -153,7 +158,10 @@ def learners(agent: PolicyGradient, slate: int, log: Logits) -> dict[str, tuple[
 
 
 def run(options: Options, told: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
-    """The record. Raises Diverged where parameters are not finite."""
+    """The record. InputError: a flag that has no say here. Diverged: parameters are not finite."""
+    for name, reason in NOT_FREE.items():
+        if getattr(options.agent, name) != getattr(PolicyGradient, name):
+            raise InputError(f"--{name.replace('_', '-')}: leave it out; {reason}")
     code = code_state()
     dataset = load(named(options.data), options.data_dir, options.columns)
     told("worlds without a state")
@@ -239,13 +247,6 @@ def script(argv: Sequence[str]) -> None:
             f"--steps {options.steps} --seeds {options.seeds} --sessions {options.sessions} --sharpness "
             f"{options.sharpness:g}: expected at least 1 of the first two, 2 sessions, and a sharpness of at least 0"
         )
-    plain = PolicyGradient()
-    for name in ("corrected", "top_k", "torso", "torso_width"):
-        if getattr(options.agent, name) != getattr(plain, name):
-            raise InputError(
-                f"--{name.replace('_', '-')}: leave it out; each learner has a correction of its own, and these users "
-                "show no steps for a torso to read"
-            )
     share_cores(options.devices)
     console = Console()
     with console.status("loading") as status:

@@ -1,4 +1,5 @@
-"""Records of finished seeds: one line of JSON each in `records/<cell>.jsonl`, appended under a lock, never edited."""
+"""Records of finished seeds: one line of JSON each in `records/<cell>.jsonl`, appended under a lock, never edited,
+but for the name in `cell` where a cell was renamed."""
 
 import base64
 import dataclasses

@@ -23,7 +23,11 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture(autouse=True)
 def compiled_quickly(request: pytest.FixtureRequest) -> None:
-    """The compiler's optimisations are most of a test's time, but for those that run many steps."""
+    """The compiler's optimisations are most of a test's time, but for those that run many steps.
+
+    What the library compiles once for all (a baseline's rounds) is as the first test of a worker with those shapes had
+    it: a file whose tests share it is marked as a whole.
+    """
     jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("many_steps") is None)
 
 

@@ -1,6 +1,6 @@
 """Ablation: what each part of SlateQ brings, on validation users of interest_evolution.
 
-    python -m experiments.ablations.slateq --seeds 3                       (about 50 minutes on one core)
+    python -m experiments.ablations.slateq --seeds 3                       (about an hour on one core)
     python -m experiments.ablations.slateq --no-choosing-none --parts "4 steps of the optimiser for 1"
 
 From QL-OT-OS with the value of choosing none learnt, undiscounted, one part at a time is turned: what is looked ahead,
@@ -42,7 +42,13 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "discount .99": {"discount": 0.99},
     "5 steps ahead": {"steps_ahead": 5},
     "10 steps ahead": {"steps_ahead": 10, "warmup": 100},
-    "4 steps of the optimiser for 1": {"users": 8, "remembered": 4000, "warmup": 200, "explore_steps": 12_000},
+    "4 steps of the optimiser for 1": {
+        "users": 8,
+        "remembered": 4000,
+        "warmup": 200,
+        "explore_steps": 12_000,
+        "target_every": 400,
+    },
     "double": {"double": True},
     "dueling": {"dueling": True},
     "target follows slowly": {"target_every": 1, "target_rate": 0.01},
@@ -93,15 +99,19 @@ def experiment(part: str, options: Options, seed: int) -> PolicyExperiment:
 
 
 def asked(options: Options) -> list[str]:
-    """The first, and those parts asked for that differ from it. InputError: no such part, or none but the first."""
+    """The first, and the parts asked for: all that differ from it, where none are named. InputError: no such part, or
+    one that does not differ.
+    """
     if unknown := [part for part in options.parts if part not in PARTS]:
         hint = did_you_mean(unknown[0], PARTS)
         raise InputError(f"--parts {unknown[0]!r}: {hint}there are {', '.join(map(repr, PARTS))}")
     base = experiment(BASE, options, 1)
-    found = [part for part in options.parts or PARTS if experiment(part, options, 1) != base]
-    if not found:
-        raise InputError(f"--parts {' '.join(map(repr, options.parts))}: is what the first has; name another")
-    return [BASE, *found]
+    same = {part for part in PARTS if experiment(part, options, 1) == base}
+    if both := [part for part in options.parts if part in same]:
+        raise InputError(
+            f"--parts {both[0]!r}: is what the first has, by itself or by --no-choosing-none; leave it out"
+        )
+    return [BASE, *(part for part in dict.fromkeys(options.parts or PARTS) if part not in same)]
 
 
 def run(options: Options, told: Callable[[str], None] = lambda line: None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rec_jax.errors import InputError
 
 
 def by_share(
-    action: Int[np.ndarray, "m"], actions: int, group: Int[np.ndarray, "m"] | None = None, smoothing: float = 0.0
+    action: Int[np.ndarray, "m"], actions: int, group: Int[np.ndarray, "_"] | None = None, smoothing: float = 0.0
 ) -> Float[np.ndarray, "m"]:
     """(n[g, a] + smoothing) / (n[g] + smoothing · actions), of a policy that looks at nothing but the group (a place).
 
@@ -23,8 +23,10 @@ def by_share(
     if not 0 <= smoothing < np.inf:
         raise InputError(f"smoothing {smoothing:g}: expected a finite number of at least 0")
     group = np.zeros(len(action), np.int64) if group is None else group
-    if len(group) != len(action) or group.min() < 0:
-        raise InputError(f"{len(group):,} groups of {len(action):,} rounds: expected one a round, none below 0")
+    if len(group) != len(action):
+        raise InputError(f"{len(group):,} groups of {len(action):,} rounds: expected one a round")
+    if len(wrong := np.flatnonzero(group < 0)):
+        raise InputError(f"round {wrong[0]}: group {group[wrong[0]]}: expected at least 0")
     count = np.zeros((int(group.max()) + 1, actions))
     np.add.at(count, (group, action), 1)
     return (count[group, action] + smoothing) / (count.sum(axis=1)[group] + smoothing * actions)

@@ -167,7 +167,7 @@ def thompson(arms: int, prior: tuple[float, float] = (1.0, 1.0)) -> Bandit:
     """The arm whose mean, drawn from what is believed of it, is largest (Thompson, 1933; Chapelle and Li, NIPS 2011).
 
     For rewards from 0 to 1: an arm's mean has the distribution Beta(prior_1 + total, prior_2 + pulls - total).
-    InputError: no arm, or a prior that is not positive.
+    InputError: no arm, or a prior that is not positive and finite.
     """
     if not all(0 < of < math.inf for of in prior):
         raise InputError(f"prior {prior}: expected two finite numbers above 0")
@@ -216,7 +216,7 @@ def _regressed(state: Linear, arm: Int[Array, "n"], reward: Float[Array, "n"], c
 def lin_ucb(width: int, alpha: float = 1.0, l2: float = 1.0) -> Bandit:
     """θᵀx + alpha sqrt(xᵀ A⁻¹ x) (Li et al., WWW 2010, Algorithm 1, one model for all arms; features tell them apart).
 
-    InputError: no features, no penalty, or alpha below 0; when it chooses, features of another width.
+    InputError: no features, no finite penalty, or alpha below 0; when it chooses, features of another width.
     """
     _check_amount("alpha", alpha)
 
@@ -232,7 +232,7 @@ def lin_ucb(width: int, alpha: float = 1.0, l2: float = 1.0) -> Bandit:
 def lin_ts(width: int, scale: float = 1.0, l2: float = 1.0) -> Bandit:
     """θ drawn from N(A⁻¹ b, scale² A⁻¹), then the largest θᵀx (Agrawal and Goyal, ICML 2013, Algorithm 1).
 
-    InputError: no features, no penalty, or a scale below 0; when it chooses, features of another width.
+    InputError: no features, no finite penalty, or a scale below 0; when it chooses, features of another width.
     """
     _check_amount("scale", scale)
 

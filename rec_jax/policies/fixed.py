@@ -1,6 +1,6 @@
 """Policies that learn nothing: random slates, and the best by a given score. Their parameters are None.
 
-Checked against counts of every slate, and against sorting (tests/simulate/test_draws.py and test_simulators.py).
+Checked against counts of every slate, and rows written out by hand (tests/simulate/test_draws.py, test_simulators.py).
 """
 
 from collections.abc import Callable

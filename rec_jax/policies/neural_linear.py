@@ -73,7 +73,8 @@ def neural_linear(
     """Retrains by `steps` of Adam on batches of what is kept after each `every` pulls of a run.
 
     The noise's variance is believed to be inverse gamma with `prior` (a, b), weights given it normal with precision
-    `l2` over it (Sec. 4, and the paper's values). InputError: no features or layers, or numbers that are not positive.
+    `l2` over it (Sec. 4, and the paper's values). InputError: no features or layers, or numbers that are
+    not positive and finite.
     """
     if (
         width < 1

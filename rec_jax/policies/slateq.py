@@ -42,7 +42,7 @@ from rec_jax.policies import replay
 from rec_jax.policies.fixed import random_slates
 from rec_jax.policies.networks import QNetwork, Torso, check_remembers, check_sizes, check_widths
 from rec_jax.policies.slates import BUILDERS, value
-from rec_jax.simulate.base import Observation, Simulator
+from rec_jax.simulate.base import Observation, Simulator, either
 
 Rule: TypeAlias = Literal["myopic", "sarsa", "q"]
 Letter: TypeAlias = Literal["T", "G", "O"]
@@ -110,8 +110,8 @@ class SlateQ:
 
     def __post_init__(self) -> None:
         check_literal("rule", self.rule, Rule)
-        check_literal("builder of slates", self.target, Letter)
-        check_literal("builder of slates", self.serve, Letter)
+        check_literal("target", self.target, Letter)
+        check_literal("serve", self.serve, Letter)
         for name in ("discount", "explore", "explore_last", "target_rate", "priority", "correction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected a share, from 0 to 1")
@@ -345,7 +345,7 @@ def make(agent: SlateQ, simulator: Simulator, weigh: Weigh, axis: str | None = N
         done = response.done
         entry = Entry(seen, slates, response.place(slates), response.reward, done.astype(jnp.float32), learns)
         new = simulator.reset(of_new, n)
-        users = jax.tree.map(lambda a, b: jnp.where(done.reshape(n, *[1] * (a.ndim - 1)), a, b), new, after)
+        users = either(done, new, after)
         state = state.replace(  # type: ignore[attr-defined]
             step=state.step + 1,
             users=users,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
@@ -130,6 +131,15 @@ class Around:
     def step(self, key: Key[Array, ""], state: State, slates: Int[Array, "n k"]) -> tuple[State, Response]:
         """As the simulator."""
         return self.simulator.step(key, state, slates)
+
+
+def either(flag: Bool[Array, "n"], yes: State, no: State) -> State:
+    """`yes` of the users whose flag is set, `no` of the others: trees of arrays whose first axis is that of users."""
+
+    def pick(of_yes: Array, of_no: Array) -> Array:
+        return jnp.where(flag.reshape(-1, *[1] * (of_yes.ndim - 1)), of_yes, of_no)
+
+    return jax.tree.map(pick, yes, no)
 
 
 def check_slate(slate: int, candidates: int) -> None:

@@ -33,7 +33,10 @@ class ChoiceModel(Protocol):
 
 @dataclass(frozen=True)
 class Proportional(ChoiceModel):
-    """P(i) is in proportion to x_i - min_normalizer, of no choice to no_click_mass - min_normalizer."""
+    """P(i) is in proportion to x_i - min_normalizer, of no choice to no_click_mass - min_normalizer.
+
+    InputError: numbers that are not finite, or no choice that weighs nothing.
+    """
 
     no_click_mass: float = 1.0
     min_normalizer: float = -1.0
@@ -43,8 +46,8 @@ class Proportional(ChoiceModel):
         # Where no choice weighs nothing, a slate that weighs nothing leaves 0 / 0.
         if not -math.inf < self.min_normalizer < self.no_click_mass < math.inf:
             raise InputError(
-                f"no_click_mass {self.no_click_mass}: expected a finite number above min_normalizer, "
-                f"{self.min_normalizer}"
+                f"no_click_mass {self.no_click_mass}, min_normalizer {self.min_normalizer}: expected finite numbers, "
+                "the first above the second"
             )
 
     def weights(self, scores: Float[Array, "n k"]) -> tuple[Float[Array, "n k"], Float[Array, "n"]]:
@@ -55,7 +58,8 @@ class Proportional(ChoiceModel):
 
 @dataclass(frozen=True)
 class Logit(ChoiceModel):
-    """P(i) is in proportion to exp(x_i), of no choice to exp(no_click_mass): a multinomial logit."""
+    """P(i) is in proportion to exp(x_i), of no choice to exp(no_click_mass): a multinomial logit. InputError: a
+    no_click_mass that is not finite."""
 
     no_click_mass: float = 1.0
 
@@ -73,7 +77,8 @@ class Logit(ChoiceModel):
 class Cascade(ChoiceModel):
     """A user reads from the top, clicks a document read with chance attention · scaling · f(x_i), and then stops.
 
-    f is exp(x_i) where `exponential`, else x_i - min_normalizer. Craswell et al., WSDM 2008.
+    f is exp(x_i) where `exponential`, else x_i - min_normalizer. Craswell et al., WSDM 2008. InputError: an attention
+    that is no chance, numbers that are not finite, a scaling below 0.
     """
 
     attention: float = 0.65

@@ -1,6 +1,7 @@
 """Random numbers made from the words of one block: one call of the generator a step, not one a quantity.
 
-Checked against their distributions, by counts and by SciPy's tests (tests/simulate/test_draws.py).
+Checked against their distributions, by counts and by SciPy's tests (tests/simulate/test_draws.py; the weighted
+ones: test_logged_users.py).
 """
 
 import math

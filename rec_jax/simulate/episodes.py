@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rec_jax.errors import InputError
-from rec_jax.simulate.base import Observation, Response, Simulator, State
+from rec_jax.simulate.base import Observation, Response, Simulator, State, either
 from rec_jax.workers import side_by_side
 
 Act = Callable[[Any, Key[Array, ""], Observation], Int[Array, "n k"]]
@@ -70,7 +70,7 @@ def episodes(
             {name: signals[name] + of_clicked[name] for name in signals},
         )
         # Who is done stays as the last step left them.
-        state = jax.tree.map(lambda new, old: jnp.where(_beside(live, new), new, old), after, state)
+        state = either(live, after, state)
         return step + 1, state, live & ~response.done, totals
 
     _, last, _, totals = jax.lax.while_loop(going, go, (jnp.int32(0), first, jnp.ones(n, bool), totals))
@@ -128,12 +128,8 @@ def course(
         of_policy, of_users = jax.random.split(jax.random.fold_in(key, step + 1))
         slates = act(params, of_policy, simulator.observe(state))
         after, response = simulator.step(of_users, state, slates)
-        kept = jax.tree.map(lambda new, old: jnp.where(_beside(live, new), new, old), after, state)
+        kept = either(live, after, state)
         return (kept, live & ~response.done), (watch(state, slates, response), live)
 
     first = simulator.reset(jax.random.fold_in(key, 0), n) if first is None else first
     return jax.lax.scan(go, (first, jnp.ones(n, bool)), jnp.arange(steps))[1]
-
-
-def _beside(flag: Array, of: Array) -> Array:
-    return flag.reshape(flag.shape + (1,) * (of.ndim - 1))

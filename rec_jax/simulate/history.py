@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Shaped
 
 from rec_jax.errors import InputError
-from rec_jax.simulate.base import Around, Observation, Response, State
+from rec_jax.simulate.base import Around, Observation, Response, State, either
 
 
 class Remembered(NamedTuple):
@@ -80,7 +80,7 @@ def joined(
     """The last t events of each user, of which the first `count` are real, and one more; where there is no room the
     earliest goes."""
     length = events.shape[1]
-    wide = [1] * (events.ndim - 2)
-    full = (count == length).reshape(-1, 1, *wide)
-    here = jax.nn.one_hot(jnp.minimum(count, length - 1), length, dtype=bool).reshape(-1, length, *wide)
-    return jnp.where(here, event[:, None], jnp.where(full, jnp.roll(events, -1, axis=1), events))
+    here = jax.nn.one_hot(jnp.minimum(count, length - 1), length, dtype=bool).reshape(
+        -1, length, *[1] * (event.ndim - 1)
+    )
+    return jnp.where(here, event[:, None], either(count == length, jnp.roll(events, -1, axis=1), events))

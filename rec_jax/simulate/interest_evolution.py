@@ -68,14 +68,14 @@ class InterestEvolution:
         check_slate(self.slate, self.candidates)
         if not (0 < self.budget < math.inf and 0 < self.video_length < math.inf and 0 <= self.refund < math.inf):
             raise InputError(
-                f"budget {self.budget}, video_length {self.video_length}, refund {self.refund}: expected minutes above "
-                "0, and a share of at least 0"
+                f"budget {self.budget}, video_length {self.video_length}, refund {self.refund}: expected finite "
+                "minutes above 0, and a finite share of at least 0"
             )
         if self.topics < 1:
             raise InputError(f"topics {self.topics}: expected at least 1")
         for name in ("step_penalty", "quality_sd", "quality_range", "step_size"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} {getattr(self, name)}: expected a number of at least 0")
+                raise InputError(f"{name} {getattr(self, name)}: expected a finite number of at least 0")
 
     @property
     def ends(self) -> bool:

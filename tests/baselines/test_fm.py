@@ -16,7 +16,7 @@ from rec_jax.evaluate.protocol import ask
 from rec_jax.evaluate.ranking import rank
 from rec_jax.models.base import Query, Scorer
 
-# What these fit runs for long, and a program is made once for all tests of this file.
+# Fits run for long, and their programs are made once for all tests of a file.
 pytestmark = pytest.mark.many_steps
 
 QUICK = FMConfig(factors=4, rounds=2, events_per_step=64)

@@ -20,7 +20,7 @@ from rec_jax.data.splits import Split, leave_one_out, ratio_per_user
 from rec_jax.errors import InputError
 from rec_jax.models.base import Query, Scorer
 
-# What these fit runs for long, and a program is made once for all tests of this file.
+# Fits run for long, and their programs are made once for all tests of a file.
 pytestmark = pytest.mark.many_steps
 
 Fit = Callable[[Split], Scorer]

@@ -17,9 +17,6 @@ from rec_jax.evaluate.ranking import rank
 from rec_jax.models.base import Query
 from rec_jax.registry import BASELINES
 
-# What these fit runs for long, and a program is made once for all tests of this file.
-pytestmark = pytest.mark.many_steps
-
 
 def test_popularity_is_a_count(ml_100k: Dataset) -> None:
     split = leave_one_out(ml_100k)
@@ -62,6 +59,7 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.many_steps
 def test_every_baseline_beats_chance_and_scores_both_ways_alike(ml_100k: Dataset) -> None:
     """On the real log, and all that learn from events beat popularity; chance itself is chance."""
     split = leave_one_out(ml_100k)

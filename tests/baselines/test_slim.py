@@ -13,7 +13,7 @@ from rec_jax.data.interactions import Dataset
 from rec_jax.data.splits import leave_one_out
 from rec_jax.errors import InputError
 
-# What these fit runs for long, and a program is made once for all tests of this file.
+# Fits run for long, and their programs are made once for all tests of a file.
 pytestmark = pytest.mark.many_steps
 
 

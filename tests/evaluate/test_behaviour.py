@@ -74,8 +74,10 @@ def test_bad_logs_are_refused() -> None:
         by_share(np.array([0]), 3, smoothing=-1.0)
     with pytest.raises(InputError, match="smoothing nan"):
         by_share(np.array([0]), 3, smoothing=float("nan"))
-    with pytest.raises(InputError, match="2 groups of 2 rounds: expected one a round, none below 0"):
+    with pytest.raises(InputError, match="round 1: group -1: expected at least 0"):
         by_share(np.array([0, 1]), 3, np.array([0, -1]))
+    with pytest.raises(InputError, match="3 groups of 2 rounds: expected one a round"):
+        by_share(np.array([0, 1]), 3, np.array([0, 1, 0]))
     with pytest.raises(InputError, match="folds 1"):
         by_context(np.array([0, 1]), 3, np.zeros((2, 1)), folds=1)
     with pytest.raises(InputError, match="3 contexts of 2 rounds"):

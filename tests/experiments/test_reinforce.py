@@ -43,6 +43,7 @@ def test_the_script_writes_what_its_tests_say(
 def test_nothing_to_learn_from_is_refused() -> None:
     with pytest.raises(InputError, match="--steps 0"):
         reinforce.script(["--steps", "0"])
-    for flags in (["--top-k", "3"], ["--no-corrected"], ["--torso", "gru"]):
-        with pytest.raises(InputError, match="leave it out; each learner has a correction of its own"):
+    own, nothing = "each learner's correction is its own", "these users show no steps"
+    for flags, reason in ((["--top-k", "3"], own), (["--no-corrected"], own), (["--torso", "gru"], nothing)):
+        with pytest.raises(InputError, match=f"leave it out; {reason}"):
             reinforce.script(flags)

@@ -75,10 +75,8 @@ def test_no_event_is_not_item_0_and_a_layer_is_needed() -> None:
 def test_an_event_more_is_what_reading_all_again_gives() -> None:
     module, params = made(2)
     row = [3, 1, 4, 1, 5, 2]
-    memory, observe, last = (
-        module.apply(params, 1, method="begin"),
-        *(compiled(module, of) for of in ("observe", "last")),
-    )
+    memory = module.apply(params, 1, method="begin")
+    observe, last = (compiled(module, of) for of in ("observe", "last"))
     for t, item in enumerate(row):
         memory, state = observe(params, memory, query([item], width=1), jnp.int32(t))
         again = last(params, query(row[: t + 1]))

@@ -91,10 +91,8 @@ def test_of_a_long_history_the_last_events_are_read() -> None:
 def test_an_event_more_is_what_reading_all_again_gives(norm: Literal["original"]) -> None:
     module, params = made(norm=norm)
     row = [3, 1, 4, 1, 5, 9]
-    memory, observe, last = (
-        module.apply(params, 1, method="begin"),
-        *(compiled(module, of) for of in ("observe", "last")),
-    )
+    memory = module.apply(params, 1, method="begin")
+    observe, last = (compiled(module, of) for of in ("observe", "last"))
     for t, item in enumerate(row):
         memory, state = observe(params, memory, query([[item]], width=1), jnp.int32(t))
         again = last(params, query([row[: t + 1]]))

@@ -103,14 +103,14 @@ def test_slateq_s_table_is_near_what_comes_of_the_proportional_choice() -> None:
     assert all(abs(returns[n] / published[n] - 1) < away[n] for n in ("random", "MYOP-TS", "MYOP-GS"))
 
 
-def test_slateq_s_policies_are_where_they_end_after_a_tenth_of_the_steps() -> None:
+def test_slateq_s_policies_gain_little_after_a_tenth_of_the_steps() -> None:
     """Those that fall short of the table: in the mean over seeds, on validation users."""
-    for name in ("SARSA-GS", "QL-GT-GS", "QL-OT-GS", "QL-OT-OS"):
+    for name, most in {"SARSA-GS": 1.2, "QL-GT-GS": 0.4, "QL-OT-GS": 0.4, "QL-OT-OS": 0.4}.items():
         curves = [record["training"]["curve"] for record in counted("slateq", name).values()]
-        steps = {curve[0]["steps"] * 10 for curve in curves}
-        assert steps == {curve[-1]["steps"] for curve in curves} == {300_000}
+        # Whole steps of 32 users.
+        assert {(curve[0]["steps"], curve[-1]["steps"]) for curve in curves} == {(30_016, 300_000)}
         gained = [curve[-1]["return"] - curve[0]["return"] for curve in curves]
-        assert abs(sum(gained) / len(gained)) < 1.5
+        assert sum(gained) / len(gained) < most + 0.005
 
 
 @pytest.mark.parametrize("factors", [8, 16, 32, 64])

@@ -47,8 +47,9 @@ def test_what_is_clicked_joins_the_history() -> None:
         state, response = step(jax.random.key(100 + t), state, slates)
         same, _ = own(jax.random.key(100 + t), offered, slates)
         jax.tree.map(np.testing.assert_array_equal, state.offered, same)
+        places = np.asarray(slates)
         for user, place in zip(*np.nonzero(np.asarray(response.clicked))):
-            done[user].append(int(items[user, int(slates[user, place])]))
+            done[user].append(int(items[user, places[user, place]]))
             clicks += 1
     assert clicks > n
 

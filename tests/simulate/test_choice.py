@@ -1,6 +1,7 @@
 """Choice models against RecSim's own, and the draw by counting."""
 
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -64,7 +65,11 @@ def test_the_choice_follows_the_weights() -> None:
     ("made", "part"),
     [
         (lambda: Proportional(no_click_mass=-2.0), "no_click_mass -2"),
-        (lambda: Proportional(no_click_mass=-1.0), "expected a finite number above min_normalizer, -1.0"),
+        (
+            lambda: Proportional(no_click_mass=-1.0),
+            "min_normalizer -1.0: expected finite numbers, the first above the second",
+        ),
+        (lambda: Proportional(min_normalizer=-math.inf), "min_normalizer -inf: expected finite numbers"),
         (lambda: Cascade(attention=1.5), "attention 1.5"),
         (lambda: Cascade(scaling=-1.0), "scaling -1"),
         (lambda: Cascade(min_normalizer=float("nan")), "min_normalizer nan"),

@@ -206,10 +206,10 @@ def test_bad_settings_are_refused() -> None:
     with pytest.raises(InputError, match="slate 0"):
         LongTermSatisfaction(slate=0)
     for name, value in (("budget", float("inf")), ("budget", 0.0), ("video_length", 0.0), ("refund", -0.1)):
-        with pytest.raises(InputError, match=f"{name} {value}.*expected minutes above 0"):
+        with pytest.raises(InputError, match=f"{name} {value}.*expected finite minutes above 0"):
             InterestEvolution(**{name: value})
     for name in ("step_penalty", "quality_sd", "quality_range", "step_size"):
-        with pytest.raises(InputError, match=f"{name} -60.0: expected a number of at least 0"):
+        with pytest.raises(InputError, match=f"{name} -60.0: expected a finite number of at least 0"):
             InterestEvolution(**{name: -60.0})
     with pytest.raises(InputError, match="topics 0: expected at least 1"):
         InterestEvolution(topics=0)
