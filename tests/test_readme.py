@@ -73,7 +73,7 @@ def test_the_recipe_adds_a_model_in_two_files(tmp_path: Path) -> None:
         return done.stdout
 
     flags = ["cml", "--width", "16", "--data", "log.csv", "--batch-size", "64", "--epochs", "3", "--wandb", "off"]
-    trained = ["from experiments import recommend, train", f"train.script({flags})"]
+    trained = ["from experiments import recommend", "from experiments.train import train", f"train({flags})"]
     trained += ["from pathlib import Path", "(run,) = Path('runs').iterdir()"]
     trained += ["recommend.script([str(run), '--user', '3'])"]
     assert "recommended to user 3" in python("-c", "\n".join(trained))
